@@ -1,0 +1,14 @@
+//! token-authority mints access tokens, keeps only their hashes, and answers
+//! for them.
+
+/// The generated code of the contract in `proto/`.
+#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+pub mod proto {
+    /// Package `token_authority.v1`.
+    pub mod v1 {
+        tonic::include_proto!("token_authority.v1");
+    }
+
+    /// The contract's descriptor set, for reflection.
+    pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+}

