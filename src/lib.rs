@@ -1,6 +1,8 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
 //! for them.
 
+pub mod domain;
+
 /// The generated code of the contract in `proto/`.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 pub mod proto {
