@@ -2,6 +2,9 @@
 //! for them.
 
 pub mod domain;
+pub mod introspection;
+pub mod random;
+pub mod store;
 
 /// The generated code of the contract in `proto/`.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]

@@ -4,8 +4,10 @@
 use super::{
     account::{AccountId, Holder},
     credential::Kind,
-    id::{AccountKey, CredentialId},
+    id::{AccountKey, CredentialId, SecretId},
+    judgement::{Evidence, InactiveReason, Judgement, Kinds, Question, judge},
     network::{ClientAddress, Networks},
+    policy::Policy,
     record::{Grant, Record},
     role::{Role, Roles},
     scope::{Scope, Scopes},
@@ -94,12 +96,14 @@ const fn rule(operation: Operation) -> (&'static [Role], Holders) {
 pub struct Caller {
     /// The credential that it calls with.
     pub credential: CredentialId,
+    /// Which of the credential's secrets it presented.
+    pub secret: SecretId,
     /// Its label or name.
     pub label: String,
     /// When the credential ends by itself.
     pub expire_time: Option<Timestamp>,
-    /// The address that it calls from.
-    pub address: Option<ClientAddress>,
+    /// How it calls.
+    pub call: Call,
     /// What stands behind the credential.
     pub principal: Principal,
 }
@@ -167,21 +171,40 @@ pub struct Permit {
 #[error("the caller may not do this")]
 pub struct NotPermitted;
 
+/// How a caller calls.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// From which address, if that is known.
+    pub address: Option<ClientAddress>,
+    /// The id of its request, as the log and the audit trail have it.
+    pub request_id: String,
+}
+
 impl Caller {
-    /// The caller that a judged record makes. `scopes` is what it holds now;
+    /// The caller that a proved secret makes, if its credential is good now.
     /// `manage_scope` is the scope by which a token manages others.
-    pub fn new(
+    pub fn recognize(
         record: &Record,
+        secret: SecretId,
         holder: Option<&Holder>,
-        scopes: Scopes,
-        address: Option<ClientAddress>,
+        call: Call,
         manage_scope: Option<&Scope>,
-    ) -> Self {
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Self, InactiveReason> {
+        let question = Question {
+            accepted_kinds: Kinds::CALLERS,
+            client_address: call.address,
+            required_scopes: Scopes::NONE,
+        };
+        let scopes = match judge(Evidence::Proved { record, secret, holder }, &question, policy, now) {
+            Judgement::Inactive(reason) => return Err(reason),
+            Judgement::Active { scopes, missing: _ } => scopes,
+        };
         let principal = match holder {
             None => Principal::Service(record.roles.clone()),
             Some(holder) => {
-                let is_session = record.kind != Kind::Personal;
-                let inherits = is_session || record.grant == Grant::Inherits;
+                let inherits = record.kind != Kind::Personal || record.grant == Grant::Inherits;
                 let manages = inherits || manage_scope.is_some_and(|scope| scopes.contains(scope.as_str()));
                 Principal::Holder(HolderRights {
                     account: holder.account.key,
@@ -194,13 +217,14 @@ impl Caller {
                 })
             }
         };
-        Self {
+        Ok(Self {
             credential: record.id,
+            secret,
             label: record.label.clone(),
             expire_time: record.expire_time,
-            address,
+            call,
             principal,
-        }
+        })
     }
 
     /// Looks the operation up in the table.

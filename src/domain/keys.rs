@@ -178,6 +178,32 @@ impl KeyRing {
     }
 }
 
+/// The ring, and which of its keys the database names current: all replicas use
+/// that one for new work.
+#[derive(Debug)]
+pub struct Keys {
+    ring: KeyRing,
+    current: KeyId,
+}
+
+impl Keys {
+    /// The ring with its current key, if it holds that.
+    pub fn new(ring: KeyRing, current: KeyId) -> Option<Self> {
+        ring.get(&current)?;
+        Some(Self { ring, current })
+    }
+
+    /// The key for new work.
+    pub fn current(&self) -> &MasterKey {
+        self.ring.get(&self.current).expect("the ring was checked for it when this was made")
+    }
+
+    /// All the keys at hand.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+}
+
 struct Bytes(usize);
 
 impl hkdf::KeyType for Bytes {

@@ -18,6 +18,7 @@ pub mod account;
 pub mod policy;
 pub mod role;
 pub mod record;
+pub mod session;
 pub mod judgement;
 pub mod caller;
 pub mod delegation;

@@ -1,0 +1,151 @@
+//! Who may hash now? bcrypt is slow on purpose: it runs on a bounded set of
+//! blocking threads behind a bounded queue, and never delays anybody who does
+//! not need it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use crate::domain::{credential::Secret, digest::BcryptHash};
+
+/// When a caller that found the queue full may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The threads and the queue before them.
+#[derive(Clone)]
+pub struct Bcrypt {
+    cost: u32,
+    // One for each thread.
+    threads: Arc<Semaphore>,
+    // One for each thread and each place in the queue.
+    places: Arc<Semaphore>,
+    runs: Arc<AtomicU64>,
+}
+
+/// The queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many secrets are waiting to be hashed")]
+pub struct Busy {
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+impl Bcrypt {
+    /// Hashes at `cost` (4 to 31, each step doubling the work), `threads` at a
+    /// time, with at most `queue` more waiting.
+    pub fn new(cost: u32, threads: usize, queue: usize) -> Self {
+        Self {
+            cost,
+            threads: Arc::new(Semaphore::new(threads)),
+            places: Arc::new(Semaphore::new(threads + queue)),
+            runs: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Hashes a secret, to be stored.
+    pub async fn hash(&self, secret: Secret) -> Result<BcryptHash, Busy> {
+        let cost = self.cost;
+        self.run(move || {
+            // A secret is 32 ASCII characters without NUL: bcrypt takes all of
+            // it, and fails only on a cost that the settings do not allow.
+            let hash = bcrypt::non_truncating_hash(secret.expose(), cost).expect("the cost was checked");
+            BcryptHash::from_stored(hash)
+        })
+        .await
+    }
+
+    /// Whether a secret is the one that was hashed. A hash that cannot be read
+    /// is nobody's.
+    pub async fn verify(&self, unverified: Secret, hash: BcryptHash) -> Result<bool, Busy> {
+        self.run(move || bcrypt::non_truncating_verify(unverified.expose(), hash.expose()).unwrap_or(false)).await
+    }
+
+    /// How often bcrypt ran.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+        let busy = Busy { retry_after: RETRY_AFTER };
+        let place = self.places.clone().try_acquire_owned().map_err(|_| busy)?;
+        let thread = self.threads.clone().acquire_owned().await.map_err(|_| busy)?;
+        let runs = self.runs.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let output = work();
+            // Given back by the thread itself: a caller that went away does not
+            // let more of them run.
+            drop((place, thread));
+            output
+        });
+        match task.await {
+            Ok(output) => Ok(output),
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => Err(busy),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Bcrypt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bcrypt").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn secret(byte: u8) -> Secret {
+        Secret::draw(|bytes| {
+            bytes.fill(byte);
+            Ok::<_, Infallible>(())
+        })
+        .expect("infallible")
+    }
+
+    #[tokio::test]
+    async fn a_hash_verifies_its_own_secret_alone() {
+        let bcrypt = Bcrypt::new(4, 1, 8);
+        let hash = bcrypt.hash(secret(1)).await.expect("there is room");
+        assert!(bcrypt.verify(secret(1), hash.clone()).await.expect("there is room"));
+        assert!(!bcrypt.verify(secret(2), hash).await.expect("there is room"));
+        let unreadable = BcryptHash::from_stored("junk");
+        assert!(!bcrypt.verify(secret(1), unreadable).await.expect("there is room"));
+        assert_eq!(bcrypt.runs(), 4);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_queue_callers_are_told_to_come_back() {
+        let bcrypt = Bcrypt::new(4, 1, 1);
+        // Hold the only thread, so that nothing runs meanwhile.
+        let thread = bcrypt.threads.clone().acquire_owned().await.expect("it is open");
+        let waiting = tokio::spawn({
+            let bcrypt = bcrypt.clone();
+            async move { (bcrypt.hash(secret(1)).await, bcrypt) }
+        });
+        let also_waiting = tokio::spawn({
+            let bcrypt = bcrypt.clone();
+            async move { bcrypt.hash(secret(2)).await }
+        });
+        while bcrypt.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(bcrypt.hash(secret(3)).await.is_err());
+        drop(thread);
+        assert!(waiting.await.expect("no panic").0.is_ok());
+        assert!(also_waiting.await.expect("no panic").is_ok());
+    }
+}

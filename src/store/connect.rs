@@ -1,0 +1,204 @@
+//! Which database, and is it fit? Connections to SQLite (embedded, one process
+//! alone) and PostgreSQL (shared by replicas).
+
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement,
+    sqlx::{
+        self, ConnectOptions as _,
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+
+/// How many may read an embedded database at a time.
+const SQLITE_READERS: u32 = 4;
+
+/// Where the database is, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where.
+    pub location: Location,
+    /// The most connections to PostgreSQL.
+    pub max_connections: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// How long a change waits for another's lock.
+    pub lock_timeout: Duration,
+    /// How long a transaction whose process went silent keeps its locks.
+    pub idle_in_transaction_timeout: Duration,
+    /// How long one statement may run.
+    pub statement_timeout: Duration,
+    /// Whether PostgreSQL prepares statements by name (not through PgBouncer in
+    /// transaction mode).
+    pub prepared_statements: bool,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A file that this process alone uses.
+    Sqlite(PathBuf),
+    /// A server, by its URL, which may hold a password.
+    Postgres(Url),
+}
+
+/// A database URL that does not print its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl Url {
+    /// The URL as given.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Url(…)")
+    }
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Another process has the file.
+    #[error("another process is using the database {0}: SQLite serves one at a time; stop it, or use PostgreSQL")]
+    InUse(PathBuf),
+    /// The file or its lock cannot be made or opened.
+    #[error("cannot open {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// PostgreSQL only reads here.
+    #[error("the PostgreSQL server is a standby (in recovery): revocation cannot be immediate there; give the primary's URL")]
+    Standby,
+    /// PostgreSQL may lose what it acknowledged.
+    #[error("the PostgreSQL server runs with fsync = off: a revocation that was acknowledged could be lost; turn it on")]
+    FsyncOff,
+    /// The driver's own failure.
+    #[error("cannot connect to the database")]
+    Driver(#[source] DbErr),
+}
+
+impl From<DbErr> for ConnectError {
+    fn from(source: DbErr) -> Self {
+        Self::Driver(source)
+    }
+}
+
+impl From<sqlx::Error> for ConnectError {
+    fn from(source: sqlx::Error) -> Self {
+        Self::Driver(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source.into())))
+    }
+}
+
+/// Open connections. SQLite has one for writing and some for reading.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pub(super) read: DatabaseConnection,
+    pub(super) write: DatabaseConnection,
+    // Held for its lock.
+    _lock: Option<File>,
+}
+
+impl Config {
+    pub(super) async fn connect(&self) -> Result<Connections, ConnectError> {
+        match &self.location {
+            Location::Sqlite(path) => self.connect_sqlite(path).await,
+            Location::Postgres(url) => self.connect_postgres(url).await,
+        }
+    }
+
+    async fn connect_sqlite(&self, path: &Path) -> Result<Connections, ConnectError> {
+        let lock = lock_beside(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(self.lock_timeout)
+            .disable_statement_logging();
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(self.acquire_timeout)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        // The writer comes first: it makes the file and turns on its log.
+        let write = pool(1).connect_with(options.clone()).await?;
+        let read = pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Connections { read: read.into(), write: write.into(), _lock: Some(lock) })
+    }
+
+    async fn connect_postgres(&self, url: &Url) -> Result<Connections, ConnectError> {
+        let options = url
+            .expose()
+            .parse::<PgConnectOptions>()?
+            .application_name("token-authority")
+            .statement_cache_capacity(if self.prepared_statements { 100 } else { 0 })
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(self.max_connections)
+            .acquire_timeout(self.acquire_timeout)
+            .connect_with(options)
+            .await?;
+        let connection = DatabaseConnection::from(pool);
+        check_postgres(&connection).await?;
+        Ok(Connections { read: connection.clone(), write: connection, _lock: None })
+    }
+}
+
+/// Takes the lock that keeps a second process away. It goes with the process,
+/// however that ends.
+fn lock_beside(database: &Path) -> Result<File, ConnectError> {
+    let path = database.with_added_extension("lock");
+    let failed = |source| ConnectError::File { path: path.clone(), source };
+    if let Some(directory) = database.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(ConnectError::InUse(database.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+async fn check_postgres(connection: &DatabaseConnection) -> Result<(), ConnectError> {
+    let query = "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') AS fsync";
+    let row = connection
+        .query_one_raw(Statement::from_string(DbBackend::Postgres, query))
+        .await?
+        .ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))?;
+    if row.try_get("", "standby")? {
+        return Err(ConnectError::Standby);
+    }
+    if row.try_get::<String>("", "fsync")? != "on" {
+        return Err(ConnectError::FsyncOff);
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Does the schema fit? What this binary needs and the database lacks is
+//! applied, by one process at a time.
+
+use std::collections::BTreeSet;
+
+use migrations::{Migrator, MigratorTrait as _};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, TransactionTrait as _};
+
+use super::{Store, detached};
+
+/// The key of the lock that migrating processes take in turn: "token-au".
+const ADVISORY_LOCK: i64 = 0x746f_6b65_6e2d_6175;
+
+/// Why the schema does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// Migrations are missing, and nobody said to apply them.
+    #[error(
+        "the database lacks {0} migration(s) of this version; run `token-authority migrate`, \
+         or set database.migrate_on_start"
+    )]
+    Pending(usize),
+    /// The driver's own failure.
+    #[error("cannot migrate the database")]
+    Driver(#[from] DbErr),
+}
+
+impl Store {
+    /// Applies what is missing, and says how many that were. A schema that is
+    /// newer than this binary is left as it is.
+    pub async fn migrate(&self) -> Result<usize, MigrateError> {
+        let store = self.clone();
+        detached(async move {
+            let transaction = store.writer().begin().await?;
+            if store.backend() == DbBackend::Postgres {
+                let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+                transaction.execute_unprepared(&lock).await?;
+            }
+            let pending = pending(&transaction).await?;
+            if pending > 0 {
+                Migrator::up(&transaction, None).await?;
+            }
+            transaction.commit().await?;
+            Ok(pending)
+        })
+        .await
+    }
+
+    /// Refuses a schema that lacks what this binary needs.
+    pub async fn check_schema(&self) -> Result<(), MigrateError> {
+        match pending(self.reader()).await? {
+            0 => Ok(()),
+            pending => Err(MigrateError::Pending(pending)),
+        }
+    }
+}
+
+/// How many of this binary's migrations are not applied. Others that are, by a
+/// newer binary, do no harm: migrations expand before they contract.
+async fn pending(connection: &impl sea_orm::ConnectionTrait) -> Result<usize, DbErr> {
+    let backend = connection.get_database_backend();
+    let query = match backend {
+        DbBackend::Postgres => "SELECT 1 FROM pg_tables WHERE schemaname = ANY (current_schemas(false)) AND tablename = 'seaql_migrations'",
+        _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
+    };
+    let is_new = connection.query_one_raw(Statement::from_string(backend, query)).await?.is_none();
+    let mut applied = BTreeSet::new();
+    if !is_new {
+        let query = Statement::from_string(backend, "SELECT version FROM seaql_migrations");
+        for row in connection.query_all_raw(query).await? {
+            applied.insert(row.try_get::<String>("", "version")?);
+        }
+    }
+    Ok(Migrator::migrations().iter().filter(|migration| !applied.contains(migration.name())).count())
+}

@@ -1,0 +1,198 @@
+//! What is kept for how long? Records that ended, and the old end of the log
+//! of changes, are removed after their retention times.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    prelude::Expr,
+    sea_query::{LockBehavior, LockType, Query},
+};
+use uuid::Uuid;
+
+use super::{Change, Error, Event, Store, Subject, Transaction, detached, entity};
+use crate::domain::{
+    id::{AccountKey, CredentialId},
+    time::Timestamp,
+};
+
+/// How many rows one transaction removes at most.
+const BATCH: u64 = 500;
+
+/// What a purge removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Credentials that ended long ago.
+    pub credentials: u64,
+    /// Secrets that a rotation ended long ago.
+    pub secrets: u64,
+    /// Rows of the log of changes.
+    pub changes: u64,
+}
+
+impl Store {
+    /// Removes what ended longer than `ended` ago, and changes committed longer
+    /// than `changes` ago.
+    pub async fn purge(&self, ended: Duration, changes: Duration) -> Result<Purged, Error> {
+        let store = self.clone();
+        detached(async move {
+            let mut purged = Purged::default();
+            loop {
+                let removed = store.purge_credentials(ended).await?;
+                purged.credentials += removed;
+                if removed < BATCH {
+                    break;
+                }
+            }
+            loop {
+                let removed = store.purge_secrets(ended).await?;
+                purged.secrets += removed;
+                if removed < BATCH {
+                    break;
+                }
+            }
+            purged.changes = store.purge_changes(changes).await?;
+            Ok(purged)
+        })
+        .await
+    }
+
+    async fn purge_credentials(&self, retention: Duration) -> Result<u64, Error> {
+        use entity::credential::{Column, Entity};
+
+        let transaction = self.begin().await?;
+        let horizon = transaction.now().await?.saturating_sub(retention).as_micros();
+        let ended = Condition::any()
+            .add(Column::RevokeTime.lt(horizon))
+            .add(Column::ExpireTime.lt(horizon))
+            .add(Column::Id.in_subquery(of_ended_generations(horizon)));
+        let rows: Vec<(Uuid, Option<Uuid>)> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .column(Column::Account)
+            .filter(ended)
+            .order_by_asc(Column::Id)
+            .limit(BATCH)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .into_tuple()
+            .all(transaction.connection())
+            .await?;
+        if rows.is_empty() {
+            transaction.abandon().await?;
+            return Ok(0);
+        }
+        Entity::delete_many()
+            .filter(Column::Id.is_in(rows.iter().map(|(id, _)| *id)))
+            .exec(transaction.connection())
+            .await?;
+        // A token's change names its account too.
+        let subjects = rows.iter().flat_map(|(id, account)| {
+            let account = account.map(|account| Subject::Account(AccountKey::from_uuid(account)));
+            [Some(Subject::Credential(CredentialId::from_uuid(*id))), account].into_iter().flatten()
+        });
+        transaction.commit(Change::new(subjects, purge_event("credential.purge", rows.len()))).await?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn purge_secrets(&self, retention: Duration) -> Result<u64, Error> {
+        use entity::secret::{Column, Entity};
+
+        let transaction = self.begin().await?;
+        let horizon = transaction.now().await?.saturating_sub(retention).as_micros();
+        let rows: Vec<(Uuid, Uuid)> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .column(Column::Credential)
+            .filter(Column::EndTime.lt(horizon))
+            .order_by_asc(Column::Id)
+            .limit(BATCH)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .into_tuple()
+            .all(transaction.connection())
+            .await?;
+        if rows.is_empty() {
+            transaction.abandon().await?;
+            return Ok(0);
+        }
+        Entity::delete_many()
+            .filter(Column::Id.is_in(rows.iter().map(|(id, _)| *id)))
+            .exec(transaction.connection())
+            .await?;
+        let subjects = rows.iter().map(|(_, credential)| Subject::Credential(CredentialId::from_uuid(*credential)));
+        transaction.commit(Change::new(subjects, purge_event("secret.purge", rows.len()))).await?;
+        Ok(rows.len() as u64)
+    }
+
+    /// Removes a prefix of the log, and so is no change itself. The head's row
+    /// stays, whatever its age.
+    async fn purge_changes(&self, retention: Duration) -> Result<u64, Error> {
+        use entity::change::{Column, Entity};
+
+        let transaction = self.begin().await?;
+        let horizon = transaction.now().await?.saturating_sub(retention);
+        let last_old = newest_change_before(&transaction, horizon).await?;
+        let Some(last_old) = last_old else {
+            transaction.abandon().await?;
+            return Ok(0);
+        };
+        let head = Query::select().column(entity::head::Column::Revision).from(entity::head::Entity).to_owned();
+        let removed = Entity::delete_many()
+            .filter(Column::Revision.lte(last_old))
+            .filter(Expr::col(Column::Revision).not_in_subquery(head))
+            .exec(transaction.connection())
+            .await?
+            .rows_affected;
+        transaction.commit_unrecorded().await?;
+        Ok(removed)
+    }
+}
+
+async fn newest_change_before(transaction: &Transaction, horizon: Timestamp) -> Result<Option<i64>, Error> {
+    use entity::change::{Column, Entity};
+
+    Ok(Entity::find()
+        .select_only()
+        .column(Column::Revision)
+        .filter(Column::CommitTime.lt(horizon.as_micros()))
+        .order_by_desc(Column::Revision)
+        .into_tuple()
+        .one(transaction.connection())
+        .await?)
+}
+
+/// The ids of credentials that were ended with all of their account's, before
+/// the horizon.
+fn of_ended_generations(horizon: i64) -> sea_orm::sea_query::SelectStatement {
+    use entity::{credential, generation_raise as raise};
+
+    // Kind 1 is a token (series 1), kinds 3 and 4 are sessions (series 2).
+    let of_its_series = Expr::case(Expr::col((credential::Entity, credential::Column::Kind)).eq(1), 1).finally(2);
+    Query::select()
+        .column((credential::Entity, credential::Column::Id))
+        .from(credential::Entity)
+        .inner_join(
+            raise::Entity,
+            Condition::all()
+                .add(Expr::col((raise::Entity, raise::Column::Account)).equals((credential::Entity, credential::Column::Account)))
+                .add(Expr::col((raise::Entity, raise::Column::Series)).eq(of_its_series))
+                .add(
+                    Expr::col((raise::Entity, raise::Column::Generation))
+                        .eq(Expr::col((credential::Entity, credential::Column::Generation)).add(1)),
+                )
+                .add(Expr::col((raise::Entity, raise::Column::RaiseTime)).lt(horizon)),
+        )
+        .limit(BATCH)
+        .to_owned()
+}
+
+fn purge_event(action: &'static str, removed: usize) -> Event {
+    Event {
+        actor: "system:retention".to_owned(),
+        actor_address: None,
+        action,
+        target: String::new(),
+        account_id: None,
+        request_id: None,
+        detail: serde_json::json!({ "removed": removed }),
+    }
+}

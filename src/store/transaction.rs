@@ -1,0 +1,209 @@
+//! How is anything changed? In a transaction that locks first and counts
+//! after, and whose last step, before the commit, is to record the change: its
+//! audit events, then the head, whose lock makes the order of commits and the
+//! order of revisions the same.
+//!
+//! Lock order everywhere: policy, accounts, credentials by id, secrets, audit,
+//! head.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+    time::UNIX_EPOCH,
+};
+
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
+    QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _, prelude::Expr,
+};
+use uuid::Uuid;
+
+use super::{Error, Event, Snapshot, Store, convert, entity};
+use crate::domain::{
+    id::{AccountKey, CredentialId},
+    time::Timestamp,
+};
+
+/// Whom a change concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An account, and all that it holds.
+    Account(AccountKey),
+    /// One credential.
+    Credential(CredentialId),
+    /// The policy: everybody.
+    Policy,
+    /// The master key named current.
+    Keys,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(key) => write!(f, "account:{}", key.uuid()),
+            Self::Credential(id) => write!(f, "credential:{id}"),
+            Self::Policy => f.write_str("policy"),
+            Self::Keys => f.write_str("keys"),
+        }
+    }
+}
+
+/// What a transaction did: whom it concerns, and what the audit trail says.
+#[derive(Debug, Default)]
+pub struct Change {
+    subjects: Vec<Subject>,
+    events: Vec<Event>,
+}
+
+impl Change {
+    /// A change with one event.
+    pub fn new(subjects: impl IntoIterator<Item = Subject>, event: Event) -> Self {
+        Self { subjects: subjects.into_iter().collect(), events: vec![event] }
+    }
+
+    /// This change and another.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.subjects.extend(other.subjects);
+        self.events.extend(other.events);
+        self
+    }
+}
+
+/// A transaction that may write. It reads like a [`Snapshot`], and sees what
+/// others commit while it waits for their locks.
+///
+/// Dropped without [`Transaction::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Transaction {
+    snapshot: Snapshot,
+}
+
+impl Deref for Transaction {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+impl Store {
+    /// Begins a transaction that may write.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let connection = self.writer().begin_with_options(options).await?;
+        if self.backend() == DbBackend::Postgres {
+            self.set_time_outs(&connection).await?;
+        }
+        Ok(Transaction { snapshot: Snapshot::of(connection, self.clone()) })
+    }
+
+    /// Bounds how long this transaction waits for others' locks and, should
+    /// this process go silent, how long others wait for its own. Set in the
+    /// transaction, so that it works through a pooler as well.
+    async fn set_time_outs(&self, connection: &DatabaseTransaction) -> Result<(), DbErr> {
+        let config = &self.0.config;
+        let milliseconds = |span: std::time::Duration| span.as_millis().to_string();
+        let statement = Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT set_config('lock_timeout', $1, true), \
+                    set_config('idle_in_transaction_session_timeout', $2, true), \
+                    set_config('statement_timeout', $3, true), \
+                    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') \
+                         THEN set_config('synchronous_commit', 'on', true) END",
+            [
+                milliseconds(config.lock_timeout).into(),
+                milliseconds(config.idle_in_transaction_timeout).into(),
+                milliseconds(config.statement_timeout).into(),
+            ],
+        );
+        connection.query_one_raw(statement).await?;
+        Ok(())
+    }
+
+    /// The time of the embedded database: this process's own clock, which
+    /// never goes back.
+    #[expect(clippy::disallowed_methods, reason = "this is the edge: the embedded database has no other clock")]
+    pub(super) fn embedded_time(&self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        Ord::max(self.0.latest_time.fetch_max(now, Ordering::Relaxed), now)
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Micros {
+    micros: i64,
+}
+
+impl Snapshot {
+    /// The database's time, now. After a lock was waited for, it is later than
+    /// what its holder did.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        let micros = match self.store().backend() {
+            DbBackend::Postgres => {
+                let query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
+                let statement = Statement::from_string(DbBackend::Postgres, query);
+                let row = Micros::find_by_statement(statement).one(self.connection()).await?;
+                row.ok_or_else(|| DbErr::RecordNotFound("the time".to_owned()))?.micros
+            }
+            _ => self.store().embedded_time(),
+        };
+        convert::timestamp(micros)
+    }
+}
+
+impl Transaction {
+    /// Records the change and commits it.
+    pub async fn commit(self, change: Change) -> Result<(), Error> {
+        let now = self.now().await?;
+        self.insert_events(&change.events, now).await?;
+
+        let tag = Uuid::new_v4();
+        let revision = self.raise_head(tag).await?;
+        let row = entity::change::ActiveModel {
+            revision: Set(revision),
+            tag: Set(tag),
+            commit_time: Set(now.as_micros()),
+            subjects: Set(convert::words(change.subjects)),
+        };
+        entity::change::Entity::insert(row).exec_without_returning(self.connection()).await?;
+        self.snapshot.commit().await
+    }
+
+    /// Commits what is no change: fingerprints stored later, and what was
+    /// purged from the log of changes.
+    pub(super) async fn commit_unrecorded(self) -> Result<(), Error> {
+        self.snapshot.commit().await
+    }
+
+    /// Ends the transaction without a change.
+    pub async fn abandon(self) -> Result<(), Error> {
+        self.snapshot.end().await
+    }
+
+    async fn raise_head(&self, tag: Uuid) -> Result<i64, Error> {
+        use entity::head::{Column, Entity};
+
+        let heads = Entity::update_many()
+            .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
+            .col_expr(Column::Tag, Expr::value(tag))
+            .filter(Expr::col(Column::Id).eq(1))
+            .exec_with_returning(self.connection())
+            .await?;
+        match heads.as_slice() {
+            [head] => Ok(head.revision),
+            other => Err(Error::unreadable("head: one row is wanted, rows", other.len())),
+        }
+    }
+
+    /// The policy, held shared until the commit, so that none is applied
+    /// meanwhile.
+    pub async fn lock_policy(&self) -> Result<Arc<crate::domain::policy::Policy>, Error> {
+        self.policy_locked(Some(sea_orm::sea_query::LockType::Share)).await
+    }
+}
