@@ -1,9 +1,11 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
 //! for them.
 
+pub mod authority;
 pub mod domain;
 pub mod introspection;
 pub mod random;
+pub mod settings;
 pub mod store;
 
 /// The generated code of the contract in `proto/`.

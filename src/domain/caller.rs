@@ -263,6 +263,11 @@ impl Permit {
         &self.caller
     }
 
+    /// Who was let, for good.
+    pub fn into_caller(self) -> Caller {
+        self.caller
+    }
+
     /// What it was let do.
     pub fn operation(&self) -> Operation {
         self.operation

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _,
     IntoActiveModel as _, JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait, prelude::Expr,
+    QueryTrait, prelude::Expr, sea_query::OnConflict,
 };
 
 use super::{
@@ -230,6 +230,18 @@ impl Transaction {
         let row = convert::account_row(account).into_active_model();
         entity::account::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
+    }
+
+    /// Makes an account, unless there is one of that id by now; tells whether
+    /// it did.
+    pub async fn insert_account_unless_known(&self, account: &Account) -> Result<bool, Error> {
+        let row = convert::account_row(account).into_active_model();
+        let unless_known = OnConflict::column(entity::account::Column::AccountId).do_nothing().to_owned();
+        let inserted = entity::account::Entity::insert(row)
+            .on_conflict(unless_known)
+            .exec_without_returning(self.connection())
+            .await?;
+        Ok(inserted > 0)
     }
 
     /// Writes what an account is now, all but its password and generations.

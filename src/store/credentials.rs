@@ -88,8 +88,28 @@ impl Snapshot {
         Ok(id.map(CredentialId::from_uuid))
     }
 
+    /// The service credentials with the role admin that were not revoked.
+    pub async fn admins(&self) -> Result<Vec<Record>, Error> {
+        use entity::credential::{Column, Entity};
+
+        let query = Entity::find()
+            .filter(Column::Kind.eq(kind_code(Kind::Service)))
+            .filter(Column::Roles.contains(Role::Admin.as_str()))
+            .filter(Column::RevokeTime.is_null())
+            .order_by_asc(Column::Id);
+        let rows = query.all(self.connection()).await?;
+        let mut records = self.with_secrets(rows).await?;
+        records.retain(|record| record.roles.contains(Role::Admin));
+        Ok(records)
+    }
+
     /// Whether a service credential that was not revoked has this name.
     pub async fn is_service_name_taken(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.service_by_name(name).await?.is_some())
+    }
+
+    /// The service credential of that name that was not revoked.
+    pub async fn service_by_name(&self, name: &str) -> Result<Option<CredentialId>, Error> {
         use entity::credential::{Column, Entity};
 
         let id: Option<Uuid> = Entity::find()
@@ -101,7 +121,7 @@ impl Snapshot {
             .into_tuple()
             .one(self.connection())
             .await?;
-        Ok(id.is_some())
+        Ok(id.map(CredentialId::from_uuid))
     }
 
     pub(super) async fn with_secrets(&self, rows: Vec<entity::credential::Model>) -> Result<Vec<Record>, Error> {
@@ -124,34 +144,12 @@ impl Snapshot {
 }
 
 impl Transaction {
-    /// Locks credentials, in the order of their ids, and reads them.
-    pub async fn lock_credentials(&self, ids: &BTreeSet<CredentialId>, lock: Lock) -> Result<Vec<Record>, Error> {
-        use entity::credential::{Column, Entity};
-
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let query = Entity::find()
-            .filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())))
-            .order_by_asc(Column::Id)
-            .lock(lock.kind());
-        let rows = query.all(self.connection()).await?;
-        self.with_secrets(rows).await
-    }
-
-    /// Locks and reads every service credential with the role admin that was
-    /// not revoked, in the order of their ids.
-    pub async fn lock_admins(&self) -> Result<Vec<Record>, Error> {
-        use entity::credential::{Column, Entity};
-
-        let query = Entity::find()
-            .filter(Column::Kind.eq(kind_code(Kind::Service)))
-            .filter(Column::RevokeTime.is_null())
-            .order_by_asc(Column::Id)
-            .lock(LockType::Update);
-        let rows = query.all(self.connection()).await?;
-        let records = self.with_secrets(rows).await?;
-        Ok(records.into_iter().filter(|record| record.roles.contains(Role::Admin)).collect())
+    /// Locks a credential and reads it. Several are locked in the order of
+    /// their ids.
+    pub async fn lock_credential(&self, id: CredentialId, lock: Lock) -> Result<Option<Record>, Error> {
+        let query = entity::credential::Entity::find_by_id(id.uuid()).lock(lock.kind());
+        let row = query.one(self.connection()).await?;
+        Ok(self.with_secrets(row.into_iter().collect()).await?.pop())
     }
 
     /// Stores a new credential with its secrets.

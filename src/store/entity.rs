@@ -1,6 +1,8 @@
 //! The tables, as sea-orm sees them: one module each, columns as in
 //! `migrations/`, where they are explained.
 
+#![allow(unreachable_pub, reason = "what sea-orm derives wants it")]
+
 use sea_orm::entity::prelude::*;
 
 macro_rules! no_relations {

@@ -1,0 +1,115 @@
+//! What can a use case refuse? In the words of the rules, not of a transport.
+
+use crate::{
+    domain::{delegation::Excess, id::CredentialId, policy::Room, scope::Scopes},
+    introspection::{Busy, Fault},
+    store,
+};
+
+/// Why a use case did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database did not answer, or not in time.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// There is too much to hash at once.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// The caller's own credential ended while the call waited.
+    #[error("the caller's credential is no longer good")]
+    CallerEnded,
+    /// The caller may do this to others, but not to that.
+    #[error("the caller may not do this to what it names")]
+    NotPermitted,
+    /// A page token that was not made for this list, filter and caller.
+    #[error("the page token was not made for this list, filter and caller")]
+    InvalidPageToken,
+    /// There is no such account, or none that the caller may know of.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// There is no such token, or none that the caller may know of.
+    #[error("there is no such token")]
+    TokenNotFound,
+    /// There is no such service credential.
+    #[error("there is no such service credential")]
+    ServiceNotFound,
+    /// The account is suspended.
+    #[error("the account is suspended")]
+    AccountSuspended,
+    /// Scopes that are not in the catalogue.
+    #[error("the catalogue has no such scope")]
+    UnknownScopes(Scopes),
+    /// An expiry in the past, or too far ahead.
+    #[error("{0}")]
+    InvalidExpiry(&'static str),
+    /// Neither scopes nor inheriting were asked for, and the settings want one.
+    #[error("scopes are wanted, or inherits_permissions")]
+    ScopesWanted,
+    /// More than the caller or the account holds.
+    #[error(transparent)]
+    Excess(#[from] Excess),
+    /// The plan has no more room.
+    #[error("{message}")]
+    TokenLimitReached {
+        /// How many the plan allows.
+        limit: u32,
+        /// The plan.
+        plan: String,
+        /// The settings' code for it.
+        code: String,
+        /// The settings' message.
+        message: String,
+    },
+    /// The plan is not among the policy's, or there is none and no default.
+    #[error("the policy has no such plan")]
+    UnknownPlan,
+    /// This caller used the request id before; it made this token.
+    #[error("the request id was used before")]
+    RequestIdReused(CredentialId),
+    /// A desktop session ends in its own application.
+    #[error("desktop sessions are view-only: they end when their own application signs out")]
+    DesktopSessionViewOnly,
+    /// The account exists, and no mask says what to change.
+    #[error("the account exists: update_mask must name the fields to change")]
+    UpdateMaskRequired,
+    /// The account was written since the etag was read.
+    #[error("the account was changed meanwhile")]
+    EtagMismatch,
+    /// Another account has the username.
+    #[error("the username belongs to another account")]
+    UsernameTaken,
+    /// Another service credential that was not revoked has the name.
+    #[error("a service credential that was not revoked has this name")]
+    NameTaken,
+    /// Without it, nobody could administer the service.
+    #[error("it is the last service credential with the role admin that does not expire")]
+    LastAdmin,
+    /// A rotation is under way.
+    #[error("two secrets are live already: wait until the overlap ends, or rotate with none")]
+    TwoSecretsLive,
+    /// An overlap longer than the settings allow.
+    #[error("the overlap is longer than the settings allow")]
+    OverlapTooLong,
+    /// It was revoked or has expired.
+    #[error("it has ended")]
+    Ended,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Store(error) => Self::Store(error),
+            Fault::Busy(busy) => Self::Busy(busy),
+        }
+    }
+}
+
+impl Error {
+    /// Refuses a plan that the policy does not have.
+    pub(super) fn unless_known(room: Room) -> Result<Room, Self> {
+        match room {
+            Room::Unbounded | Room::AtMost(_) => Ok(room),
+            Room::UnknownPlan => Err(Self::UnknownPlan),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What can be done? The use cases. Each takes a [`Permit`], so that none runs
+//! for a caller whom the table does not let; each that writes judges the caller
+//! again inside its own transaction, so that nothing is done for one that ended
+//! meanwhile; and each runs in a task of its own, to its end.
+
+mod accounts;
+pub mod bootstrap;
+mod error;
+mod mint;
+mod paging;
+mod services;
+mod sessions;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use self::{
+    accounts::{AccountChange, AccountField, AccountView},
+    error::Error,
+    mint::Minted,
+    paging::PageRequest,
+    services::{NewService, ServiceView},
+    sessions::SessionView,
+    tokens::{Expiry, IssueToken, RevokeTarget, TokenState, TokenView},
+};
+use crate::{
+    domain::{
+        account::Account,
+        caller::{Caller, Permit, Principal, Reach},
+        credential::{Forms, Kind},
+        id::{AccountKey, CredentialId},
+        keys::Keys,
+        policy::Policy,
+        record::Record,
+        scope::Scope,
+        time::{Lifetime, Timestamp},
+    },
+    introspection::Bcrypt,
+    store::{Event, Lock, Snapshot, Store, Transaction},
+};
+
+/// The use cases, and what they work with.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    store: Store,
+    keys: Arc<Keys>,
+    bcrypt: Bcrypt,
+    rules: Arc<Rules>,
+}
+
+/// What the settings say of what is issued.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The prefixes.
+    pub forms: Forms,
+    /// How long a token lives where its request says nothing.
+    pub default_lifetime: Lifetime,
+    /// How long a token may live at most.
+    pub max_lifetime: Lifetime,
+    /// How long an old secret may go on working beside the new one.
+    pub max_overlap: Duration,
+    /// What it means to ask for no scopes.
+    pub empty_scopes: EmptyScopes,
+    /// The scope by which a token manages others.
+    pub manage_scope: Option<Scope>,
+}
+
+/// What it means to ask for neither scopes nor inheriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyScopes {
+    /// A token without scopes.
+    None,
+    /// A token that inherits its account's permissions.
+    Inherit,
+    /// A refusal.
+    Refuse,
+}
+
+/// A transaction in which the caller was judged again, and all that it concerns
+/// is locked.
+struct Opened {
+    transaction: Transaction,
+    policy: Arc<Policy>,
+    /// Read after the locks.
+    now: Timestamp,
+    caller: Caller,
+    reach: Reach,
+    accounts: Vec<Account>,
+    records: Vec<Record>,
+}
+
+/// What a use case is going to change.
+#[derive(Default)]
+struct Targets {
+    accounts: BTreeSet<AccountKey>,
+    credentials: BTreeSet<CredentialId>,
+}
+
+impl Authority {
+    /// Works on `store`.
+    pub fn new(store: Store, keys: Arc<Keys>, bcrypt: Bcrypt, rules: Rules) -> Self {
+        Self { store, keys, bcrypt, rules: Arc::new(rules) }
+    }
+
+    /// Locks, in the order that all keep, the policy, the accounts and the
+    /// credentials concerned, the caller's own among them; then judges the
+    /// caller again.
+    async fn open(&self, transaction: Transaction, permit: &Permit, targets: Targets) -> Result<Opened, Error> {
+        let policy = transaction.lock_policy().await?;
+        self.open_under(transaction, policy, permit, targets).await
+    }
+
+    async fn open_under(
+        &self,
+        transaction: Transaction,
+        policy: Arc<Policy>,
+        permit: &Permit,
+        Targets { mut accounts, credentials }: Targets,
+    ) -> Result<Opened, Error> {
+        let caller = permit.caller();
+        let own_account = match &caller.principal {
+            Principal::Service(_) => None,
+            Principal::Holder(rights) => Some(rights.account),
+        };
+        accounts.extend(own_account);
+        let accounts = transaction.lock_accounts(&accounts, Lock::Exclusive).await?;
+
+        // What is to be changed is held alone; the caller's own credential
+        // beside others who call with it.
+        let mut locks: BTreeMap<_, _> = credentials.into_iter().map(|id| (id, Lock::Exclusive)).collect();
+        locks.entry(caller.credential).or_insert(Lock::Shared);
+        let mut records = Vec::with_capacity(locks.len());
+        for (id, lock) in locks {
+            records.extend(transaction.lock_credential(id, lock).await?);
+        }
+
+        let now = transaction.now().await?;
+        let caller = self.judge_again(&transaction, &policy, permit, &accounts, &records, now).await?;
+        let permit = caller.permit(permit.operation()).map_err(|_| Error::CallerEnded)?;
+        let reach = permit.reach();
+        Ok(Opened { transaction, policy, now, caller: permit.into_caller(), reach, accounts, records })
+    }
+
+    async fn judge_again(
+        &self,
+        transaction: &Snapshot,
+        policy: &Policy,
+        permit: &Permit,
+        accounts: &[Account],
+        records: &[Record],
+        now: Timestamp,
+    ) -> Result<Caller, Error> {
+        let caller = permit.caller();
+        let record = records.iter().find(|record| record.id == caller.credential).ok_or(Error::CallerEnded)?;
+        let holder = match record.account {
+            None => None,
+            Some(key) => {
+                let account = accounts.iter().find(|account| account.key == key).ok_or(Error::CallerEnded)?;
+                Some(transaction.holder(account.clone(), policy, now).await?)
+            }
+        };
+        let manage_scope = self.rules.manage_scope.as_ref();
+        Caller::recognize(record, caller.secret, holder.as_ref(), caller.call.clone(), manage_scope, policy, now)
+            .map_err(|_| Error::CallerEnded)
+    }
+}
+
+impl Opened {
+    fn account(&self, key: AccountKey) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.key == key)
+    }
+
+    fn record(&self, id: CredentialId) -> Option<&Record> {
+        self.records.iter().find(|record| record.id == id)
+    }
+
+    fn event(&self, action: &'static str, target: impl ToString, account: Option<&Account>) -> Event {
+        event_by(&self.caller, action, target, account)
+    }
+}
+
+fn event_by(caller: &Caller, action: &'static str, target: impl ToString, account: Option<&Account>) -> Event {
+    Event {
+        actor: caller.name(),
+        actor_address: caller.call.address.map(|address| address.to_string()),
+        action,
+        target: target.to_string(),
+        account_id: account.map(|account| account.id.to_string()),
+        request_id: Some(caller.call.request_id.clone()),
+        detail: serde_json::Value::Null,
+    }
+}
+
+/// Whether a caller's reach takes in a record: another account's object looks
+/// like a missing one, and a token that manages nothing reaches itself alone.
+fn reaches(caller: &Caller, reach: Reach, record: &Record) -> bool {
+    match reach {
+        Reach::Everything => true,
+        Reach::Account(account) => record.account == Some(account),
+        Reach::Itself(_) => record.id == caller.credential,
+    }
+}
+
+/// What a token is, to callers that look for tokens: neither a service
+/// credential nor a session.
+fn is_token(record: &Record) -> bool {
+    record.kind == Kind::Personal
+}

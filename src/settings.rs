@@ -1,0 +1,474 @@
+//! How is this server set? One struct per concern, read from a TOML file, the
+//! environment and flags, and checked once.
+//!
+//! Precedence: flag, environment (`TOKEN_AUTHORITY__SECTION__NAME`), file,
+//! default. An unknown key is an error that names it.
+
+mod source;
+mod units;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    source::{Flags, LoadError},
+    units::{DatabaseUrl, Span, SpanOrNever},
+};
+use crate::{
+    authority::{EmptyScopes, Rules},
+    domain::{
+        credential::{Forms, Prefix},
+        policy::{Document, Policy},
+        scope::Scope,
+        time::Lifetime,
+    },
+    store,
+};
+
+/// All settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the embedded database, `master.key` and `admin.token` are.
+    pub data_dir: PathBuf,
+    /// The database.
+    pub database: Database,
+    /// The gRPC listener.
+    pub grpc: Grpc,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The master keys.
+    pub keys: Keys,
+    /// The first administrator.
+    pub admin: Admin,
+    /// The form and the hashing of credentials.
+    pub credentials: Credentials,
+    /// What is issued.
+    pub tokens: Tokens,
+    /// What account holders do for themselves.
+    pub self_service: SelfService,
+    /// What Introspect remembers.
+    pub introspection: Introspection,
+    /// How long what has ended is kept.
+    pub retention: Retention,
+    /// The log.
+    pub log: Log,
+    /// Plans and scopes, kept in the database.
+    pub policy: Document,
+}
+
+/// The database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://…`; absent: SQLite in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<DatabaseUrl>,
+    /// The most connections to PostgreSQL.
+    pub max_connections: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Span,
+    /// How long a change waits for another's lock.
+    pub lock_timeout: Span,
+    /// How long a transaction whose process went silent keeps its locks.
+    pub idle_in_transaction_timeout: Span,
+    /// How long one statement of a change may run.
+    pub statement_timeout: Span,
+    /// Whether `serve` migrates PostgreSQL (it always migrates SQLite).
+    pub migrate_on_start: bool,
+    /// Off for PgBouncer in transaction mode.
+    pub prepared_statements: bool,
+}
+
+/// The gRPC listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether it may listen beyond loopback without TLS, because something
+    /// else protects it.
+    pub allow_plaintext: bool,
+    /// Whether reflection is served beyond loopback.
+    pub reflection: bool,
+    /// How long a call may take at most.
+    pub max_deadline: Span,
+    /// How large a request may be, in bytes.
+    pub max_message_bytes: usize,
+    /// How many calls a connection may have in flight.
+    pub max_streams_per_connection: u32,
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether it may listen beyond loopback without TLS.
+    pub allow_plaintext: bool,
+}
+
+/// The master keys.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// The ring's file; absent: `master.key` in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// The first administrator.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Its token's file; absent: `admin.token` in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// The form and the hashing of credentials.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Credentials {
+    /// What access tokens begin with, without the underscore.
+    pub token_prefix: String,
+    /// What desktop sessions begin with.
+    pub desktop_prefix: String,
+    /// What service credentials begin with.
+    pub service_prefix: String,
+    /// The cost of bcrypt, 4 to 14; each step doubles the work.
+    pub bcrypt_cost: u32,
+    /// How many threads may run bcrypt; 0 means half the processors.
+    pub bcrypt_threads: usize,
+    /// How many calls may wait for one of those threads.
+    pub bcrypt_queue: usize,
+}
+
+/// What is issued.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    /// How long a token lives where its request says nothing, or `never`.
+    pub default_lifetime: SpanOrNever,
+    /// How long a token may live at most, or `never`.
+    pub max_lifetime: SpanOrNever,
+    /// What it means to ask for neither scopes nor inheriting.
+    pub empty_scopes: EmptyScopesSetting,
+    /// How long an old secret may go on working beside the new one.
+    pub max_rotation_overlap: Span,
+}
+
+/// What it means to ask for neither scopes nor inheriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyScopesSetting {
+    /// A token without scopes.
+    None,
+    /// A token that inherits its account's permissions.
+    Inherit,
+    /// A refusal.
+    Refuse,
+}
+
+/// What account holders do for themselves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfService {
+    /// The scope by which a token manages its account's others; absent: only
+    /// inheriting tokens do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manage_scope: Option<String>,
+}
+
+/// What Introspect remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Introspection {
+    /// How many proofs by bcrypt are remembered.
+    pub remembered_proofs: usize,
+}
+
+/// How long what has ended is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Revoked and expired credentials.
+    pub ended: Span,
+    /// The log of changes.
+    pub changes: Span,
+    /// How often it is looked for what to remove.
+    pub interval: Span,
+}
+
+/// The log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// What is logged, for example `info` or `info,token_authority=debug`.
+    pub filter: String,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            database: Database::default(),
+            grpc: Grpc::default(),
+            http: Http::default(),
+            keys: Keys::default(),
+            admin: Admin::default(),
+            credentials: Credentials::default(),
+            tokens: Tokens::default(),
+            self_service: SelfService::default(),
+            introspection: Introspection::default(),
+            retention: Retention::default(),
+            log: Log::default(),
+            policy: Document::default(),
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            max_connections: 16,
+            acquire_timeout: Span(Duration::from_secs(3)),
+            lock_timeout: Span(Duration::from_secs(5)),
+            idle_in_transaction_timeout: Span(Duration::from_secs(3)),
+            statement_timeout: Span(Duration::from_secs(10)),
+            migrate_on_start: false,
+            prepared_statements: true,
+        }
+    }
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            allow_plaintext: false,
+            reflection: false,
+            max_deadline: Span(Duration::from_secs(30)),
+            max_message_bytes: 4 * 1024 * 1024,
+            max_streams_per_connection: 1_000,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plaintext: false }
+    }
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            token_prefix: "dt".to_owned(),
+            desktop_prefix: "ds".to_owned(),
+            service_prefix: "svc".to_owned(),
+            bcrypt_cost: 10,
+            bcrypt_threads: 0,
+            bcrypt_queue: 256,
+        }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            default_lifetime: SpanOrNever::Span(Span(365 * DAY)),
+            max_lifetime: SpanOrNever::Span(Span(3650 * DAY)),
+            empty_scopes: EmptyScopesSetting::None,
+            max_rotation_overlap: Span(7 * DAY),
+        }
+    }
+}
+
+impl Default for Introspection {
+    fn default() -> Self {
+        Self { remembered_proofs: 100_000 }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_secs(60 * 60)) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Settings that contradict themselves or ask for what is not safe.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct InvalidSetting {
+    key: &'static str,
+    problem: String,
+}
+
+fn invalid(key: &'static str) -> impl FnOnce(String) -> InvalidSetting {
+    move |problem| InvalidSetting { key, problem }
+}
+
+impl Settings {
+    /// Checks what a type cannot say.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        self.check_listener("grpc.listen", self.grpc.listen, self.grpc.allow_plaintext)?;
+        self.check_listener("http.listen", self.http.listen, self.http.allow_plaintext)?;
+        if !(4..=14).contains(&self.credentials.bcrypt_cost) {
+            return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
+        }
+        for (key, count) in [
+            ("database.max_connections", self.database.max_connections as usize),
+            ("grpc.max_streams_per_connection", self.grpc.max_streams_per_connection as usize),
+            ("grpc.max_message_bytes", self.grpc.max_message_bytes),
+            ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
+            ("introspection.remembered_proofs", self.introspection.remembered_proofs),
+        ] {
+            if count == 0 {
+                return Err(invalid(key)("at least 1 is wanted".to_owned()));
+            }
+        }
+        for (key, span) in [
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("database.lock_timeout", self.database.lock_timeout),
+            ("database.idle_in_transaction_timeout", self.database.idle_in_transaction_timeout),
+            ("database.statement_timeout", self.database.statement_timeout),
+            ("grpc.max_deadline", self.grpc.max_deadline),
+            ("retention.interval", self.retention.interval),
+        ] {
+            // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
+            if span.0 < Duration::from_millis(1) {
+                return Err(invalid(key)("at least 1ms is wanted".to_owned()));
+            }
+        }
+        let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
+        if default.exceeds(max) {
+            return Err(invalid("tokens.default_lifetime")("is longer than tokens.max_lifetime".to_owned()));
+        }
+        self.store_config()?;
+        self.rules()?;
+        Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
+        Ok(())
+    }
+
+    fn check_listener(&self, key: &'static str, listen: SocketAddr, allow: bool) -> Result<(), InvalidSetting> {
+        if listen.ip().to_canonical().is_loopback() || allow {
+            return Ok(());
+        }
+        Err(invalid(key)(format!(
+            "{listen} is beyond loopback, and credentials would travel in plaintext; \
+             listen on loopback, or set {}.allow_plaintext = true where something else protects them",
+            key.split('.').next().unwrap_or_default()
+        )))
+    }
+
+    /// Where the database is, and how long to wait for it.
+    pub fn store_config(&self) -> Result<store::Config, InvalidSetting> {
+        let location = match &self.database.url {
+            None => store::Location::Sqlite(self.data_dir.join("token-authority.db")),
+            Some(url) => url.location().map_err(invalid("database.url"))?,
+        };
+        Ok(store::Config {
+            location,
+            max_connections: self.database.max_connections,
+            acquire_timeout: self.database.acquire_timeout.0,
+            lock_timeout: self.database.lock_timeout.0,
+            idle_in_transaction_timeout: self.database.idle_in_transaction_timeout.0,
+            statement_timeout: self.database.statement_timeout.0,
+            prepared_statements: self.database.prepared_statements,
+        })
+    }
+
+    /// What is issued, and within which bounds.
+    pub fn rules(&self) -> Result<Rules, InvalidSetting> {
+        Ok(Rules {
+            forms: self.forms()?,
+            default_lifetime: self.tokens.default_lifetime.into(),
+            max_lifetime: self.tokens.max_lifetime.into(),
+            max_overlap: self.tokens.max_rotation_overlap.0,
+            empty_scopes: match self.tokens.empty_scopes {
+                EmptyScopesSetting::None => EmptyScopes::None,
+                EmptyScopesSetting::Inherit => EmptyScopes::Inherit,
+                EmptyScopesSetting::Refuse => EmptyScopes::Refuse,
+            },
+            manage_scope: self.manage_scope()?,
+        })
+    }
+
+    fn forms(&self) -> Result<Forms, InvalidSetting> {
+        let prefix = |key, text: &str| Prefix::new(text).map_err(|error| invalid(key)(error.to_string()));
+        let token = prefix("credentials.token_prefix", &self.credentials.token_prefix)?;
+        let desktop = prefix("credentials.desktop_prefix", &self.credentials.desktop_prefix)?;
+        let service = prefix("credentials.service_prefix", &self.credentials.service_prefix)?;
+        Forms::new(token, desktop, service).map_err(|error| invalid("credentials")(error.to_string()))
+    }
+
+    fn manage_scope(&self) -> Result<Option<Scope>, InvalidSetting> {
+        let scope = self.self_service.manage_scope.as_deref().map(str::parse::<Scope>).transpose();
+        scope.map_err(|error| invalid("self_service.manage_scope")(error.to_string()))
+    }
+
+    /// How many threads may run bcrypt.
+    pub fn bcrypt_threads(&self) -> usize {
+        match self.credentials.bcrypt_threads {
+            0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
+            threads => threads,
+        }
+    }
+
+    /// The file of the ring of master keys.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.keys.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    /// The file of the first administrator's token.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.admin.token_file.clone().unwrap_or_else(|| self.data_dir.join("admin.token"))
+    }
+
+    /// The settings in force, in TOML, secrets redacted.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+
+    /// Reads, merges and checks.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, LoadError> {
+        let text = file
+            .map(|path| fs::read_to_string(path).map_err(|source| LoadError::File { path: path.to_owned(), source }))
+            .transpose()?;
+        let settings = source::merge(text.as_deref(), std::env::vars_os(), flags)?;
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests;

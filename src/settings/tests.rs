@@ -1,0 +1,94 @@
+//! What the sources give, and what is refused with which words.
+
+use std::ffi::OsString;
+
+use super::*;
+
+fn merged(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Settings, LoadError> {
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let settings = source::merge(Some(file), environment, flags)?;
+    settings.check()?;
+    Ok(settings)
+}
+
+fn refusal(file: &str, environment: &[(&str, &str)]) -> String {
+    merged(file, environment, &Flags::default()).map(|_| ()).expect_err("it is refused").to_string()
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let file = "[grpc]\nlisten = '127.0.0.1:1'\n[http]\nlisten = '127.0.0.1:2'\n[log]\nfilter = 'warn'";
+    let environment =
+        [("TOKEN_AUTHORITY__GRPC__LISTEN", "127.0.0.1:3"), ("TOKEN_AUTHORITY__HTTP__LISTEN", "127.0.0.1:4"), ("OTHER", "x")];
+    let flags = Flags { grpc_listen: Some("127.0.0.1:5".parse().expect("an address")), ..Flags::default() };
+    let settings = merged(file, &environment, &flags).expect("valid");
+    assert_eq!(settings.grpc.listen.port(), 5);
+    assert_eq!(settings.http.listen.port(), 4);
+    assert_eq!(settings.log.filter, "warn");
+    assert_eq!(settings.credentials.bcrypt_cost, 10);
+}
+
+#[test]
+fn every_kind_of_value_comes_from_the_environment() {
+    let settings = merged(
+        "",
+        &[
+            ("TOKEN_AUTHORITY__CREDENTIALS__BCRYPT_COST", "4"),
+            ("TOKEN_AUTHORITY__DATABASE__MIGRATE_ON_START", "true"),
+            ("TOKEN_AUTHORITY__TOKENS__DEFAULT_LIFETIME", "30days"),
+            ("TOKEN_AUTHORITY__POLICY__VERSION", "1"),
+            ("TOKEN_AUTHORITY__POLICY__PLANS", "[{ name = 'PRO', max_tokens = 10 }]"),
+            ("TOKEN_AUTHORITY__DATA_DIR", "/var/lib/x"),
+        ],
+        &Flags::default(),
+    )
+    .expect("valid");
+    assert_eq!(settings.credentials.bcrypt_cost, 4);
+    assert!(settings.database.migrate_on_start);
+    assert_eq!(settings.policy.plans[0].max_tokens, Some(10));
+    assert_eq!(settings.data_dir, Path::new("/var/lib/x"));
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    assert!(refusal("[grpc]\nlisen = 'x'", &[]).contains("lisen"));
+    assert!(refusal("", &[("TOKEN_AUTHORITY__GRPC__LISEN", "x")]).contains("lisen"));
+    assert!(refusal("nonsense = 1", &[]).contains("nonsense"));
+    assert!(refusal("[[policy.plans]]\nname = 'PRO'\nmax = 1", &[]).contains("policy.plans[0]"));
+}
+
+#[test]
+fn what_is_not_safe_is_refused() {
+    let beyond = refusal("[grpc]\nlisten = '0.0.0.0:50051'", &[]);
+    assert!(beyond.contains("grpc.allow_plaintext"), "{beyond}");
+    assert!(merged("[grpc]\nlisten = '0.0.0.0:50051'\nallow_plaintext = true", &[], &Flags::default()).is_ok());
+    assert!(refusal("[http]\nlisten = '[::]:80'", &[]).contains("http.allow_plaintext"));
+    assert!(refusal("[credentials]\nbcrypt_cost = 3", &[]).contains("bcrypt_cost"));
+    assert!(refusal("[database]\nlock_timeout = '0s'", &[]).contains("lock_timeout"));
+    assert!(refusal("[database]\nurl = 'mysql://x'", &[]).contains("database.url"));
+    assert!(refusal("[database]\nurl = 'sqlite::memory:'", &[]).contains("database.url"));
+    assert!(refusal("[tokens]\ndefault_lifetime = 'never'", &[]).contains("max_lifetime"));
+    assert!(refusal("[tokens]\ndefault_lifetime = 'x'", &[]).contains("tokens.default_lifetime"));
+    assert!(refusal("[credentials]\ntoken_prefix = 'svc'", &[]).contains("differ"));
+}
+
+#[test]
+fn secrets_are_redacted() {
+    for (url, shown) in [
+        ("postgres://user:pa:s@s@host:5432/db?sslpassword=x", "postgres://user:…@host:5432/db?…"),
+        ("postgres://user@host/db", "postgres://user@host/db"),
+        ("postgres:///db?host=/run&password=x", "postgres:///db?…"),
+    ] {
+        let settings = merged(&format!("[database]\nurl = '{url}'"), &[], &Flags::default()).expect("valid");
+        let text = settings.to_toml().expect("it can be written");
+        assert!(text.contains(shown), "{text}");
+        assert!(format!("{settings:?}").contains(shown));
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let text = Settings::default().to_toml().expect("it can be written");
+    let again = merged(&text, &[], &Flags::default()).expect("valid");
+    assert_eq!(again.to_toml().expect("it can be written"), text);
+}
