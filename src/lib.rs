@@ -1,6 +1,8 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
 //! for them.
 
+pub mod client;
+
 /// The generated code of the contract in `proto/`.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 pub mod proto {
@@ -10,5 +12,6 @@ pub mod proto {
     }
 
     /// The contract's descriptor set, for reflection.
-    pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+    pub const DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 }
