@@ -1,6 +1,8 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
 //! for them.
 
+pub mod domain;
+
 pub mod client;
 
 /// The generated code of the contract in `proto/`.

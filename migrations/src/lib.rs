@@ -1,1 +1,21 @@
-//! The schema, one file per migration.
+//! The schema, one file per migration, the same on SQLite and PostgreSQL.
+//!
+//! Migrations expand, then contract: the binary before and the binary after
+//! both run on every schema in between. Times are microseconds since the epoch,
+//! lists of words are separated by spaces.
+
+pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::prelude::*;
+
+mod m20261123_000001_spine;
+
+/// All migrations, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261123_000001_spine::Migration)]
+    }
+}

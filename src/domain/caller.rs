@@ -1,0 +1,260 @@
+//! Who calls, and what may it do? The table of RPCs and roles, and the permit
+//! that the use cases demand, so that skipping the table does not compile.
+
+use super::{
+    account::{AccountId, Holder},
+    credential::Kind,
+    id::{AccountKey, CredentialId},
+    network::{ClientAddress, Networks},
+    record::{Grant, Record},
+    role::{Role, Roles},
+    scope::{Scope, Scopes},
+    time::Timestamp,
+};
+
+/// What a caller can ask for. One for each RPC; RevokeToken has two, since
+/// whoever holds a secret may end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named after the RPCs, which the contract documents")]
+pub enum Operation {
+    IssueToken,
+    GetToken,
+    ListTokens,
+    UpdateToken,
+    RotateToken,
+    EndTokenSecret,
+    RevokeTokenById,
+    RevokeTokenBySecret,
+    RevokeAllTokens,
+    ImportTokens,
+    Introspect,
+    BatchIntrospect,
+    ListDesktopSessions,
+    PutAccount,
+    GetAccount,
+    ListAccounts,
+    DeleteAccount,
+    SetPassword,
+    WhoAmI,
+    GetCatalog,
+    SignIn,
+    SignOut,
+    SignInDesktop,
+    SignOutDesktop,
+    EndSession,
+    CreateServiceCredential,
+    ListServiceCredentials,
+    RotateServiceCredential,
+    RevokeServiceCredential,
+    SeeInactiveReasons,
+}
+
+/// Which account holders may ask for something of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holders {
+    /// None.
+    None,
+    /// By a session, or by a token that manages others.
+    Managing,
+    /// By any credential: with one that does not manage, only for itself.
+    Any,
+}
+
+/// The table: which roles may, and which account holders. Admin may all.
+const fn rule(operation: Operation) -> (&'static [Role], Holders) {
+    use Operation as O;
+    use Role as R;
+
+    match operation {
+        O::IssueToken | O::UpdateToken | O::RotateToken | O::EndTokenSecret | O::RevokeAllTokens => {
+            (&[R::Issuer], Holders::Managing)
+        }
+        O::RevokeTokenById => (&[R::Issuer], Holders::Any),
+        O::GetToken => (&[R::Issuer, R::Auditor], Holders::Any),
+        O::ListTokens | O::ListDesktopSessions => (&[R::Issuer, R::Auditor], Holders::Managing),
+        O::ImportTokens => (&[R::Issuer], Holders::None),
+        O::RevokeTokenBySecret | O::WhoAmI => (&Role::ALL, Holders::Any),
+        O::Introspect | O::BatchIntrospect => (&[R::Introspector, R::Auditor], Holders::None),
+        O::PutAccount | O::DeleteAccount | O::SetPassword => (&[R::AccountWriter], Holders::None),
+        O::GetAccount => (&[R::AccountWriter, R::Auditor], Holders::Any),
+        O::ListAccounts => (&[R::AccountWriter, R::Auditor], Holders::None),
+        O::GetCatalog => (&[R::Issuer, R::AccountWriter, R::Auditor], Holders::Any),
+        O::SignIn => (&[R::Login, R::TrustedLogin], Holders::None),
+        O::SignInDesktop => (&[R::Login, R::TrustedLogin], Holders::None),
+        O::SignOut | O::SignOutDesktop => (&[R::Login, R::TrustedLogin], Holders::Any),
+        O::EndSession => (&[R::TrustedLogin], Holders::None),
+        O::ListServiceCredentials => (&[R::Auditor], Holders::None),
+        O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
+        O::CreateServiceCredential | O::RotateServiceCredential | O::RevokeServiceCredential => (&[], Holders::None),
+    }
+}
+
+/// Who calls, by which credential.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The credential that it calls with.
+    pub credential: CredentialId,
+    /// Its label or name.
+    pub label: String,
+    /// When the credential ends by itself.
+    pub expire_time: Option<Timestamp>,
+    /// The address that it calls from.
+    pub address: Option<ClientAddress>,
+    /// What stands behind the credential.
+    pub principal: Principal,
+}
+
+/// What stands behind a caller's credential.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// An internal service.
+    Service(Roles),
+    /// The holder of an account.
+    Holder(HolderRights),
+}
+
+/// What an account holder may do by the credential that it calls with.
+#[derive(Clone, Debug)]
+pub struct HolderRights {
+    /// Its account.
+    pub account: AccountKey,
+    /// What other systems call the account.
+    pub account_id: AccountId,
+    /// The kind of its credential.
+    pub kind: Kind,
+    /// What the credential holds now.
+    pub scopes: Scopes,
+    /// Whether it holds whatever its account holds.
+    pub inherits: bool,
+    /// Where it may be used from.
+    pub networks: Networks,
+    /// Whether it manages its account's other credentials.
+    pub manages: bool,
+}
+
+/// How far a permit reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To every account.
+    Everything,
+    /// To all that one account holds.
+    Account(AccountKey),
+    /// To the caller's own credential, and to the account as such.
+    Itself(AccountKey),
+}
+
+impl Reach {
+    /// The account that it ends at, if any.
+    pub fn account(self) -> Option<AccountKey> {
+        match self {
+            Self::Everything => None,
+            Self::Account(account) | Self::Itself(account) => Some(account),
+        }
+    }
+}
+
+/// Proof that the table lets a caller do something. Only [`Caller::permit`]
+/// makes one.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    caller: Caller,
+    operation: Operation,
+    reach: Reach,
+}
+
+/// The table does not let it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the caller may not do this")]
+pub struct NotPermitted;
+
+impl Caller {
+    /// The caller that a judged record makes. `scopes` is what it holds now;
+    /// `manage_scope` is the scope by which a token manages others.
+    pub fn new(
+        record: &Record,
+        holder: Option<&Holder>,
+        scopes: Scopes,
+        address: Option<ClientAddress>,
+        manage_scope: Option<&Scope>,
+    ) -> Self {
+        let principal = match holder {
+            None => Principal::Service(record.roles.clone()),
+            Some(holder) => {
+                let is_session = record.kind != Kind::Personal;
+                let inherits = is_session || record.grant == Grant::Inherits;
+                let manages = inherits || manage_scope.is_some_and(|scope| scopes.contains(scope.as_str()));
+                Principal::Holder(HolderRights {
+                    account: holder.account.key,
+                    account_id: holder.account.id.clone(),
+                    kind: record.kind,
+                    scopes,
+                    inherits,
+                    networks: record.networks.clone(),
+                    manages,
+                })
+            }
+        };
+        Self {
+            credential: record.id,
+            label: record.label.clone(),
+            expire_time: record.expire_time,
+            address,
+            principal,
+        }
+    }
+
+    /// Looks the operation up in the table.
+    pub fn permit(self, operation: Operation) -> Result<Permit, NotPermitted> {
+        let (roles, holders) = rule(operation);
+        let reach = match &self.principal {
+            Principal::Service(own) => {
+                let may = own.contains(Role::Admin) || roles.iter().any(|role| own.contains(*role));
+                may.then_some(Reach::Everything)
+            }
+            Principal::Holder(rights) => match holders {
+                Holders::None => None,
+                Holders::Managing | Holders::Any if rights.manages => Some(Reach::Account(rights.account)),
+                Holders::Managing => None,
+                Holders::Any => Some(Reach::Itself(rights.account)),
+            },
+        };
+        reach.map(|reach| Permit { caller: self, operation, reach }).ok_or(NotPermitted)
+    }
+
+    /// Who it is, in records and in the audit trail.
+    pub fn name(&self) -> String {
+        match &self.principal {
+            Principal::Service(_) => format!("service:{}", self.credential),
+            Principal::Holder(rights) => match rights.kind {
+                Kind::Personal | Kind::Service => format!("token:{}", self.credential),
+                Kind::DesktopSession | Kind::WebSession => format!("session:{}", self.credential),
+            },
+        }
+    }
+}
+
+impl Permit {
+    /// Who was let.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What it was let do.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// How far.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// The rights that bound what an account holder hands out; none for
+    /// services.
+    pub fn holder(&self) -> Option<&HolderRights> {
+        match &self.caller.principal {
+            Principal::Service(_) => None,
+            Principal::Holder(rights) => Some(rights),
+        }
+    }
+}

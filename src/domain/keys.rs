@@ -1,0 +1,250 @@
+//! Under which keys? The ring of master keys, and what is derived from each:
+//! one key per purpose by HKDF-SHA-256 (RFC 5869).
+//!
+//! The ring's file holds lines `id:key`, the key being 32 bytes in base64. The
+//! database names the current one, with a check value, never the key.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey},
+    hkdf, hmac,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use zeroize::Zeroizing;
+
+use super::{
+    credential::Plaintext,
+    digest::Fingerprint,
+};
+
+const KEY_BYTES: usize = 32;
+
+/// The name of a master key: 1 to 32 of lower-case letters, digits and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// Checks the form.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let well_formed = (1..=32).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        well_formed.then_some(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A ring's text that cannot be read. It tells the line, never what is in it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MalformedRing {
+    /// A line of another form.
+    #[error("line {0}: `id:key` is wanted, the id of lower-case letters, digits and '-', the key 32 bytes in base64")]
+    Line(usize),
+    /// The same id twice.
+    #[error("line {0}: this id stands in the ring already")]
+    Duplicate(usize),
+    /// No key at all.
+    #[error("there is no key in it")]
+    Empty,
+}
+
+/// One master key and the keys derived from it.
+pub struct MasterKey {
+    id: KeyId,
+    fingerprints: hmac::Key,
+    page_tokens: LessSafeKey,
+    check: [u8; 16],
+}
+
+impl MasterKey {
+    fn derive(id: KeyId, master: &[u8; KEY_BYTES]) -> Self {
+        // The salt is fixed: the master key is uniformly random already
+        // (RFC 5869, section 3.1).
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"token-authority").extract(master);
+        let fingerprints = Zeroizing::new(expand::<32>(&root, b"fingerprints v1"));
+        let page_tokens = Zeroizing::new(expand::<32>(&root, b"page tokens v1"));
+        Self {
+            id,
+            fingerprints: hmac::Key::new(hmac::HMAC_SHA256, &*fingerprints),
+            page_tokens: LessSafeKey::new(
+                UnboundKey::new(&AES_256_GCM_SIV, &*page_tokens).expect("the key has the cipher's length"),
+            ),
+            check: expand::<16>(&root, b"check value v1"),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// What the database keeps to tell whether a ring holds the same key under
+    /// this name; it allows no way back to the key.
+    pub fn check_value(&self) -> String {
+        self.check.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The fingerprint of a credential under this key.
+    pub fn fingerprint(&self, credential: &Plaintext) -> Fingerprint {
+        let tag = hmac::sign(&self.fingerprints, credential.expose().as_bytes());
+        Fingerprint::from_bytes(tag.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes"))
+    }
+
+    /// Seals a page token, bound to `context`. Deterministic: AES-GCM-SIV
+    /// (RFC 8452) leaks no more than equality under a repeated nonce.
+    pub fn seal_page_token(&self, context: &[u8], content: &[u8]) -> Vec<u8> {
+        let mut sealed = content.to_vec();
+        self.page_tokens
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(context), &mut sealed)
+            .expect("a page token is far below the cipher's limit");
+        sealed
+    }
+
+    fn open_page_token(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let mut content = sealed.to_vec();
+        let length = self
+            .page_tokens
+            .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::from(context), &mut content)
+            .ok()?
+            .len();
+        content.truncate(length);
+        Some(content)
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MasterKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The master keys at hand.
+#[derive(Debug)]
+pub struct KeyRing(Vec<MasterKey>);
+
+impl KeyRing {
+    /// Reads the ring's text. Blank lines and lines beginning with `#` are
+    /// passed over.
+    pub fn parse(text: &str) -> Result<Self, MalformedRing> {
+        let mut keys: Vec<MasterKey> = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (id, key) = line.split_once(':').ok_or(MalformedRing::Line(number))?;
+            let id = KeyId::new(id).ok_or(MalformedRing::Line(number))?;
+            let key = Zeroizing::new(BASE64_STANDARD.decode(key).map_err(|_| MalformedRing::Line(number))?);
+            let key: &[u8; KEY_BYTES] = key.as_slice().try_into().map_err(|_| MalformedRing::Line(number))?;
+            if keys.iter().any(|other| other.id == id) {
+                return Err(MalformedRing::Duplicate(number));
+            }
+            keys.push(MasterKey::derive(id, key));
+        }
+        if keys.is_empty() { Err(MalformedRing::Empty) } else { Ok(Self(keys)) }
+    }
+
+    /// The line that a ring's file holds for a key.
+    pub fn line(id: &KeyId, key: &[u8; KEY_BYTES]) -> Zeroizing<String> {
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(key));
+        Zeroizing::new(format!("{id}:{}\n", *encoded))
+    }
+
+    /// The key of that name.
+    pub fn get(&self, id: &KeyId) -> Option<&MasterKey> {
+        self.0.iter().find(|key| key.id == *id)
+    }
+
+    /// The first key of the file, which a new database takes for its current
+    /// one.
+    pub fn first(&self) -> &MasterKey {
+        &self.0[0]
+    }
+
+    /// Opens a page token that any key at hand sealed under the same context.
+    pub fn open_page_token(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.0.iter().find_map(|key| key.open_page_token(context, sealed))
+    }
+}
+
+struct Bytes(usize);
+
+impl hkdf::KeyType for Bytes {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+fn expand<const LENGTH: usize>(root: &hkdf::Prk, purpose: &[u8]) -> [u8; LENGTH] {
+    let mut key = [0; LENGTH];
+    root.expand(&[purpose], Bytes(LENGTH))
+        .and_then(|okm| okm.fill(&mut key))
+        .expect("the length is far below the limit of HKDF");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(text: &str) -> KeyRing {
+        KeyRing::parse(text).expect("well-formed")
+    }
+
+    fn line(id: &str, byte: u8) -> String {
+        KeyRing::line(&KeyId::new(id).expect("well-formed"), &[byte; 32]).to_string()
+    }
+
+    #[test]
+    fn a_ring_reads_what_it_wrote_and_refuses_the_rest() {
+        let ring = ring(&format!("# ours\n\n{}{}", line("a", 1), line("b", 2)));
+        assert_eq!(ring.first().id().as_str(), "a");
+        assert!(ring.get(&KeyId::new("b").expect("well-formed")).is_some());
+
+        assert_eq!(KeyRing::parse("").err(), Some(MalformedRing::Empty));
+        assert_eq!(KeyRing::parse("a").err(), Some(MalformedRing::Line(1)));
+        assert_eq!(KeyRing::parse("a:AAAA").err(), Some(MalformedRing::Line(1)));
+        assert_eq!(KeyRing::parse(&format!("{}{}", line("a", 1), line("a", 2))).err(), Some(MalformedRing::Duplicate(2)));
+    }
+
+    #[test]
+    fn check_values_tell_keys_apart() {
+        let (one, two) = (ring(&line("a", 1)), ring(&line("a", 2)));
+        assert_ne!(one.first().check_value(), two.first().check_value());
+        assert_eq!(one.first().check_value(), ring(&line("a", 1)).first().check_value());
+    }
+
+    #[test]
+    fn page_tokens_open_only_unchanged_and_in_their_own_context() {
+        let one = ring(&line("a", 1));
+        let sealed = one.first().seal_page_token(b"context", b"content");
+        assert_eq!(one.open_page_token(b"context", &sealed).as_deref(), Some(b"content".as_slice()));
+        assert_eq!(one.open_page_token(b"another", &sealed), None);
+        for position in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[position / 8] ^= 1 << (position % 8);
+            assert_eq!(one.open_page_token(b"context", &flipped), None);
+        }
+        assert_eq!(one.open_page_token(b"context", b""), None);
+        assert_eq!(ring(&line("a", 2)).open_page_token(b"context", &sealed), None);
+        let both = ring(&format!("{}{}", line("b", 2), line("a", 1)));
+        assert!(both.open_page_token(b"context", &sealed).is_some());
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let printed = format!("{:?}", ring(&line("a", 1)));
+        assert_eq!(printed, r#"KeyRing([MasterKey { id: KeyId("a"), .. }])"#);
+    }
+}
