@@ -3,6 +3,7 @@
 
 pub mod domain;
 
+pub mod cli;
 pub mod client;
 
 /// The generated code of the contract in `proto/`.
@@ -14,6 +15,5 @@ pub mod proto {
     }
 
     /// The contract's descriptor set, for reflection.
-    pub const DESCRIPTOR_SET: &[u8] =
-        include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+    pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 }
