@@ -54,11 +54,12 @@ pub struct FieldViolation {
 
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
-        let code = if passed_deadline(&status) {
-            Code::DeadlineExceeded
+        let (code, message) = if passed_deadline(&status) {
+            (Code::DeadlineExceeded, "no reply in time")
         } else {
-            status.code()
+            (status.code(), status.message())
         };
+        let message = message.to_owned();
         let (reason, metadata) = match status.get_details_error_info() {
             Some(info) => (Some(info.reason), info.metadata.into_iter().collect()),
             None => (None, BTreeMap::new()),
@@ -78,7 +79,7 @@ impl From<Status> for CallError {
             .and_then(|info| info.retry_delay);
         Self {
             code,
-            message: status.message().to_owned(),
+            message,
             reason,
             metadata,
             field_violations,
@@ -149,8 +150,9 @@ mod tests {
 
     #[test]
     fn the_transports_missed_deadline_is_told_from_a_cancelled_call() {
-        let expired = Status::from_error(Box::new(TimeoutExpired(())));
-        assert_eq!(CallError::from(expired).code, Code::DeadlineExceeded);
+        let expired = CallError::from(Status::from_error(Box::new(TimeoutExpired(()))));
+        assert_eq!(expired.code, Code::DeadlineExceeded);
+        assert_eq!(expired.message, "no reply in time");
         let cancelled = Status::cancelled("Timeout expired");
         assert_eq!(CallError::from(cancelled).code, Code::Cancelled);
     }
