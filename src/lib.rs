@@ -8,6 +8,9 @@ pub mod random;
 pub mod settings;
 pub mod store;
 
+pub mod cli;
+pub mod client;
+
 /// The generated code of the contract in `proto/`.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 pub mod proto {

@@ -1,2 +1,7 @@
-//! Parses arguments, loads settings, runs one command.
-fn main() {}
+//! Parses arguments, runs one command, and says by the exit code how it went.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    token_authority::cli::main()
+}

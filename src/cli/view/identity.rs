@@ -1,0 +1,61 @@
+//! How is a caller told who it is?
+
+use serde::Serialize;
+
+use crate::{
+    cli::values::{Time, role_name},
+    proto::v1,
+};
+
+use super::{AccountView, Card, View};
+
+/// `auth status`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct Identity {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<AccountView>,
+    credential_id: String,
+    label: String,
+    scopes: Vec<String>,
+    service_roles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_time: Option<Time>,
+}
+
+impl From<v1::WhoAmIResponse> for Identity {
+    fn from(response: v1::WhoAmIResponse) -> Self {
+        let v1::WhoAmIResponse {
+            account,
+            credential_id,
+            label,
+            scopes,
+            service_roles,
+            expire_time,
+        } = response;
+        Self {
+            account: account.map(AccountView::from),
+            credential_id,
+            label,
+            scopes,
+            service_roles: service_roles.into_iter().map(role_name).collect(),
+            expire_time: expire_time.map(Time),
+        }
+    }
+}
+
+impl View for Identity {
+    fn table(&self) -> String {
+        let expiry = self
+            .expire_time
+            .map_or_else(|| "never".to_owned(), |time| time.to_string());
+        let card = match &self.account {
+            Some(account) => account.card().field("Scopes", &self.scopes.join(" ")),
+            None => Card::new().field("Service roles", &self.service_roles.join(" ")),
+        };
+        card.field("Credential", &self.credential_id)
+            .field("Label", &self.label)
+            .field("Expires", &expiry)
+            .render()
+    }
+}

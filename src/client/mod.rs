@@ -1,0 +1,158 @@
+//! How does a Rust program call this service?
+//!
+//! [`Client::connect`] takes a URL and a credential and gives the generated
+//! clients, with the credential on every request and a deadline on every call.
+//! [`Client::call`] runs one of them and turns what went wrong into a
+//! [`CallError`], which carries the reason, the field violations and the delay
+//! before a retry that the contract promises.
+//!
+//! ```no_run
+//! # async fn example(credential: String) -> Result<(), Box<dyn std::error::Error>> {
+//! use token_authority::client::{BearerToken, Client, Timeouts};
+//! use token_authority::proto::v1;
+//!
+//! let client = Client::connect(
+//!     "http://127.0.0.1:50051",
+//!     BearerToken::new(credential)?,
+//!     Timeouts::default(),
+//! )
+//! .await?;
+//! let me = client.call(client.accounts().who_am_i(v1::WhoAmIRequest {})).await?;
+//! println!("{}", me.label);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariant: the credential is held in memory that is wiped when it is let go,
+//! and no `Debug` or error text of this module shows it.
+
+mod authenticate;
+mod bearer;
+mod error;
+mod target;
+
+use std::time::Duration;
+
+use tonic::{
+    Response, Status, service::interceptor::InterceptedService, transport::Channel,
+    transport::Endpoint,
+};
+
+use crate::proto::v1::{
+    account_service_client::AccountServiceClient,
+    service_credential_service_client::ServiceCredentialServiceClient,
+    session_service_client::SessionServiceClient,
+    token_authority_service_client::TokenAuthorityServiceClient,
+};
+
+pub use self::{
+    authenticate::Authenticate,
+    bearer::{BearerToken, InvalidBearerToken},
+    error::{CallError, ConnectError, FieldViolation},
+    target::InvalidUrl,
+};
+
+/// What the generated clients send through: one HTTP/2 connection, the
+/// credential on each request.
+pub type Transport = InterceptedService<Channel, Authenticate>;
+
+/// How long the client waits before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the connection to open.
+    pub connect: Duration,
+    /// For one call, from sending it to the whole of its reply. The server is
+    /// told, so that it does not work on for nobody.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            call: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A connection to a server, and whom to be there.
+///
+/// Cloning is cheap and shares the connection, which opens again by itself when
+/// it was lost.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    authenticate: Authenticate,
+    call_timeout: Duration,
+}
+
+impl Client {
+    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Url`] where `url` names no server in plain HTTP,
+    /// [`ConnectError::Unreachable`] where nobody answers in time.
+    pub async fn connect(
+        url: &str,
+        token: BearerToken,
+        timeouts: Timeouts,
+    ) -> Result<Self, ConnectError> {
+        let endpoint = Endpoint::from(target::parse(url)?)
+            .connect_timeout(timeouts.connect)
+            .tcp_nodelay(true)
+            .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
+        let channel = endpoint.connect().await?;
+        Ok(Self {
+            channel,
+            authenticate: Authenticate::new(token, timeouts.call),
+            call_timeout: timeouts.call,
+        })
+    }
+
+    /// Issues, lists, revokes and introspects tokens.
+    pub fn tokens(&self) -> TokenAuthorityServiceClient<Transport> {
+        TokenAuthorityServiceClient::new(self.transport())
+    }
+
+    /// Keeps accounts, and tells a caller who it is.
+    pub fn accounts(&self) -> AccountServiceClient<Transport> {
+        AccountServiceClient::new(self.transport())
+    }
+
+    /// Signs people in and out.
+    pub fn sessions(&self) -> SessionServiceClient<Transport> {
+        SessionServiceClient::new(self.transport())
+    }
+
+    /// Keeps the credentials that services call with.
+    pub fn services(&self) -> ServiceCredentialServiceClient<Transport> {
+        ServiceCredentialServiceClient::new(self.transport())
+    }
+
+    /// Waits for a call of one of the generated clients, whole reply included,
+    /// and for no longer than the deadline.
+    ///
+    /// # Errors
+    ///
+    /// What the server refused with, or `DEADLINE_EXCEEDED`.
+    pub async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, CallError> {
+        // The transport's own deadline ends with the reply's headers; a server
+        // that stalls after them would hold the caller for ever.
+        match tokio::time::timeout(self.call_timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(status.into()),
+            Err(_elapsed) => Err(Status::deadline_exceeded("no reply in time").into()),
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        InterceptedService::new(self.channel.clone(), self.authenticate.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

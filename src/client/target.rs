@@ -1,0 +1,74 @@
+//! Which URLs name a server?
+
+use tonic::transport::Uri;
+
+/// Why a URL does not name a server that this client can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// Not a URL, or one without scheme or host.
+    #[error("the server's URL has to look like http://HOST:PORT")]
+    Form,
+    /// `https://`, before this client speaks TLS.
+    #[error(
+        "this client does not speak TLS yet: use http:// to a server on this machine, or to a \
+         proxy on it that adds TLS"
+    )]
+    Tls,
+    /// A user, a path or a query: gRPC has a place for none of them, and what
+    /// was meant by it would be lost in silence.
+    #[error("the server's URL holds more than http://HOST:PORT")]
+    More,
+}
+
+/// Reads a URL that has a scheme, a host and at most a port besides.
+pub(super) fn parse(url: &str) -> Result<Uri, InvalidUrl> {
+    let uri: Uri = url.parse().map_err(|_| InvalidUrl::Form)?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(InvalidUrl::Tls),
+        _ => return Err(InvalidUrl::Form),
+    }
+    let authority = uri.authority().ok_or(InvalidUrl::Form)?;
+    if authority.host().is_empty() {
+        return Err(InvalidUrl::Form);
+    }
+    if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some()
+    {
+        return Err(InvalidUrl::More);
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_host_and_port_are_taken() {
+        for url in [
+            "http://127.0.0.1:50051",
+            "http://localhost:50051/",
+            "http://[::1]:50051",
+            "http://token-authority.internal",
+        ] {
+            assert!(parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_what_is_wrong() {
+        for (url, error) in [
+            ("", InvalidUrl::Form),
+            ("127.0.0.1:50051", InvalidUrl::Form),
+            ("localhost", InvalidUrl::Form),
+            ("unix:/run/authority.sock", InvalidUrl::Form),
+            ("http://", InvalidUrl::Form),
+            ("https://127.0.0.1:50051", InvalidUrl::Tls),
+            ("http://user:password@127.0.0.1:50051", InvalidUrl::More),
+            ("http://127.0.0.1:50051/prefix", InvalidUrl::More),
+            ("http://127.0.0.1:50051/?a=b", InvalidUrl::More),
+        ] {
+            assert_eq!(parse(url).expect_err("refused"), error, "{url}");
+        }
+    }
+}
