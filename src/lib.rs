@@ -1,18 +1,46 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
-//! for them.
+//! for them, so that no other service ever holds a credential or its hash.
+//!
+//! The modules, in reading order; each uses only those above it, and the
+//! command line is a client like any other. `ARCHITECTURE.md` walks through
+//! them.
 
-pub mod authority;
+/// The rules, pure: credentials, scopes, policy, judgement, permits.
 pub mod domain;
-pub mod introspection;
+/// Where chance comes from.
 pub mod random;
-pub mod settings;
+
+/// The database: the only place that names sea-orm.
 pub mod store;
 
+/// The hot path: parse, find, prove, judge.
+pub mod introspection;
+
+/// The use cases: issue, list, revoke, accounts, service credentials.
+pub mod authority;
+
+/// Who calls, and may it?
+pub mod caller;
+
+/// The gRPC door: with `client` and `server`, the only place that names tonic.
+pub mod grpc;
+/// The HTTP door: the only place that names axum.
+pub mod http;
+
+/// What runs: everything is wired here.
+pub mod server;
+/// How this server is set.
+pub mod settings;
+/// What the log says.
+pub mod telemetry;
+
+/// The command line.
 pub mod cli;
+/// What other programs call the service with.
 pub mod client;
 
 /// The generated code of the contract in `proto/`.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod proto {
     /// Package `token_authority.v1`.
     pub mod v1 {

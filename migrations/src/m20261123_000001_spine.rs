@@ -122,9 +122,7 @@ fn generation_raises() -> TableCreateStatement {
         .col(column("generation").big_integer().not_null())
         .col(column("raise_time").big_integer().not_null())
         .col(column("reason").small_integer().not_null())
-        .primary_key(
-            Index::create().col(Alias::new("account")).col(Alias::new("series")).col(Alias::new("generation")),
-        )
+        .primary_key(Index::create().col(Alias::new("account")).col(Alias::new("series")).col(Alias::new("generation")))
         .foreign_key(&mut reference("generation_raises", "account", "accounts", "id"))
         .to_owned()
 }

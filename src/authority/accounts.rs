@@ -132,12 +132,12 @@ impl Authority {
         .await
     }
 
-    /// One account.
-    pub async fn get_account(&self, permit: Permit, id: AccountId) -> Result<AccountView, Error> {
+    /// One account; none means the caller's own.
+    pub async fn get_account(&self, permit: Permit, id: Option<AccountId>) -> Result<AccountView, Error> {
         let authority = self.clone();
         detached(async move {
             let snapshot = authority.store.snapshot().await?;
-            let account = reached_account(&snapshot, &permit, Some(&id)).await?;
+            let account = reached_account(&snapshot, &permit, id.as_ref()).await?;
             let policy = snapshot.policy().await?;
             let now = snapshot.now().await?;
             let mut views = views(&snapshot, vec![account], &policy, now).await?;
@@ -145,14 +145,6 @@ impl Authority {
             views.pop().ok_or(Error::AccountNotFound)
         })
         .await
-    }
-
-    /// The account of the caller itself; none for services.
-    pub async fn own_account(&self, permit: Permit) -> Result<Option<AccountView>, Error> {
-        match permit.holder().map(|rights| rights.account_id.clone()) {
-            Some(id) => self.get_account(permit, id).await.map(Some),
-            None => Ok(None),
-        }
     }
 
     /// A page of all accounts, in the order of their ids, and the token of the

@@ -101,7 +101,9 @@ pub enum Error {
     #[error("{0} holds no service credential in its canonical form; remove it, or put the right one there")]
     AdminToken(PathBuf),
     /// The admin token's file holds a credential that was ended.
-    #[error("{0} holds a credential that the database knows and that is no admin's; remove the file, or run `token-authority admin reset`")]
+    #[error(
+        "{0} holds a credential that the database knows and that is no admin's; remove the file, or run `token-authority admin reset`"
+    )]
     AdminTokenUsed(PathBuf),
     /// The settings' policy contradicts itself.
     #[error("the settings' policy is not valid")]
@@ -216,7 +218,8 @@ pub async fn ensure_admin(
     forms: &Forms,
     path: &Path,
 ) -> Result<bool, Error> {
-    let (store, keys, bcrypt, forms, path) = (store.clone(), keys.clone(), bcrypt.clone(), forms.clone(), path.to_owned());
+    let (store, keys, bcrypt, forms, path) =
+        (store.clone(), keys.clone(), bcrypt.clone(), forms.clone(), path.to_owned());
     detached(async move {
         let snapshot = store.snapshot().await?;
         let has_admin = !snapshot.admins().await?.is_empty();
@@ -259,7 +262,8 @@ pub async fn reset_admin(
     forms: &Forms,
     path: &Path,
 ) -> Result<CredentialId, Error> {
-    let (store, keys, bcrypt, forms, path) = (store.clone(), keys.clone(), bcrypt.clone(), forms.clone(), path.to_owned());
+    let (store, keys, bcrypt, forms, path) =
+        (store.clone(), keys.clone(), bcrypt.clone(), forms.clone(), path.to_owned());
     detached(async move {
         let snapshot = store.snapshot().await?;
         let now = snapshot.now().await?;

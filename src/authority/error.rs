@@ -24,6 +24,9 @@ pub enum Error {
     /// A page token that was not made for this list, filter and caller.
     #[error("the page token was not made for this list, filter and caller")]
     InvalidPageToken,
+    /// The caller has no account of its own, and named none.
+    #[error("an account is wanted: a service has none of its own")]
+    AccountWanted,
     /// There is no such account, or none that the caller may know of.
     #[error("there is no such account")]
     AccountNotFound,

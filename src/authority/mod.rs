@@ -106,6 +106,11 @@ impl Authority {
         Self { store, keys, bcrypt, rules: Arc::new(rules) }
     }
 
+    /// What access tokens begin with, without the underscore.
+    pub fn token_prefix(&self) -> &str {
+        self.rules.forms.personal().as_str()
+    }
+
     /// Locks, in the order that all keep, the policy, the accounts and the
     /// credentials concerned, the caller's own among them; then judges the
     /// caller again.

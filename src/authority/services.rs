@@ -190,13 +190,7 @@ impl Authority {
 }
 
 /// A service credential's record, without secrets yet.
-pub(super) fn service_record(
-    id: CredentialId,
-    name: &str,
-    roles: Roles,
-    networks: Networks,
-    now: Timestamp,
-) -> Record {
+pub(super) fn service_record(id: CredentialId, name: &str, roles: Roles, networks: Networks, now: Timestamp) -> Record {
     Record {
         id,
         kind: Kind::Service,

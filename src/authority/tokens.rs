@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Authority, Error, EmptyScopes, Minted, Opened, PageRequest, Targets, is_token, reaches};
+use super::{Authority, EmptyScopes, Error, Minted, Opened, PageRequest, Targets, is_token, reaches};
 use crate::{
     domain::{
         account::{Account, AccountId, Generations},
@@ -144,13 +144,8 @@ impl Authority {
             opened.transaction.commit(change).await?;
 
             let secrets = vec![(record.secrets[0].id, None)];
-            let view = TokenView {
-                record,
-                account_id: account.id,
-                state: TokenState::Active,
-                revocation: None,
-                secrets,
-            };
+            let view =
+                TokenView { record, account_id: account.id, state: TokenState::Active, revocation: None, secrets };
             Ok(Minted { view, plaintext })
         })
         .await
@@ -158,7 +153,11 @@ impl Authority {
 
     /// Locks the account that a token is issued for, and makes it where the
     /// policy lets first use do so. Tells whether it was made.
-    async fn open_for_issue(&self, permit: &Permit, asked: Option<&AccountId>) -> Result<(Opened, Account, bool), Error> {
+    async fn open_for_issue(
+        &self,
+        permit: &Permit,
+        asked: Option<&AccountId>,
+    ) -> Result<(Opened, Account, bool), Error> {
         let transaction = self.store.begin().await?;
         let policy = transaction.lock_policy().await?;
         let mut made = false;
@@ -168,7 +167,7 @@ impl Authority {
                 let account = transaction.account(asked).await?.filter(|account| account.key == own);
                 account.ok_or(Error::AccountNotFound)?.key
             }
-            (Reach::Everything, None) => return Err(Error::AccountNotFound),
+            (Reach::Everything, None) => return Err(Error::AccountWanted),
             (Reach::Everything, Some(asked)) => match transaction.account(asked).await? {
                 Some(account) => account.key,
                 None if policy.makes_accounts() => {
@@ -331,10 +330,7 @@ impl Authority {
             Kind::Service | Kind::WebSession => return Err(Error::TokenNotFound),
         }
 
-        let targets = Targets {
-            accounts: known.account.into_iter().collect(),
-            credentials: BTreeSet::from([id]),
-        };
+        let targets = Targets { accounts: known.account.into_iter().collect(), credentials: BTreeSet::from([id]) };
         let opened = self.open(transaction, permit, targets).await?;
         let reached = |record: &&Record| by_secret || reaches(&opened.caller, opened.reach, record);
         let record = opened.record(id).filter(reached).cloned().ok_or(Error::TokenNotFound)?;
@@ -437,7 +433,7 @@ pub(super) async fn reached_account(
     asked: Option<&AccountId>,
 ) -> Result<Account, Error> {
     let account = match (asked, permit.reach().account()) {
-        (None, None) => None,
+        (None, None) => return Err(Error::AccountWanted),
         (None, Some(own)) => snapshot.account_by_key(own).await?,
         (Some(asked), None) => snapshot.account(asked).await?,
         (Some(asked), Some(own)) => snapshot.account(asked).await?.filter(|account| account.key == own),

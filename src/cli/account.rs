@@ -83,51 +83,34 @@ pub(super) async fn run(command: AccountCommand, session: &Session) -> Result<()
 }
 
 async fn put(args: PutArgs, session: &Session) -> Result<(), Error> {
-    let response = session
-        .call(session.client.accounts().put_account(put_request(args)))
-        .await?;
+    let response = session.call(session.client.accounts().put_account(put_request(args))).await?;
     show(response.account, session)
 }
 
 async fn get(account_id: String, session: &Session) -> Result<(), Error> {
     let request = v1::GetAccountRequest { account_id };
-    let response = session
-        .call(session.client.accounts().get_account(request))
-        .await?;
+    let response = session.call(session.client.accounts().get_account(request)).await?;
     show(response.account, session)
 }
 
 fn show(account: Option<v1::Account>, session: &Session) -> Result<(), Error> {
     let account = account.ok_or(Error::Reply("no account where one was asked for"))?;
-    session.console.show(&AccountShown {
-        account: account.into(),
-    })
+    session.console.show(&AccountShown { account: account.into() })
 }
 
 async fn list(limit: LimitArgs, session: &Session) -> Result<(), Error> {
     let accounts = paging::collect(limit, async |page| {
-        let request = v1::ListAccountsRequest {
-            page_size: page.page_size,
-            page_token: page.page_token,
-        };
-        let response = session
-            .call(session.client.accounts().list_accounts(request))
-            .await?;
+        let request = v1::ListAccountsRequest { page_size: page.page_size, page_token: page.page_token };
+        let response = session.call(session.client.accounts().list_accounts(request)).await?;
         Ok((response.accounts, response.next_page_token))
     })
     .await?;
-    session.console.show(&AccountsListed {
-        accounts: accounts.into_iter().map(AccountView::from).collect(),
-    })
+    session.console.show(&AccountsListed { accounts: accounts.into_iter().map(AccountView::from).collect() })
 }
 
 async fn delete(account_id: String, session: &Session) -> Result<(), Error> {
-    let request = v1::DeleteAccountRequest {
-        account_id: account_id.clone(),
-    };
-    let v1::DeleteAccountResponse {} = session
-        .call(session.client.accounts().delete_account(request))
-        .await?;
+    let request = v1::DeleteAccountRequest { account_id: account_id.clone() };
+    let v1::DeleteAccountResponse {} = session.call(session.client.accounts().delete_account(request)).await?;
     session.console.show(&AccountDeleted { account_id })
 }
 
@@ -242,15 +225,7 @@ mod tests {
         assert_eq!(account.etag, "7");
         assert_eq!(
             mask.expect("a mask"),
-            [
-                "plan",
-                "username",
-                "email",
-                "roles",
-                "permissions",
-                "limit_permissions",
-                "suspended"
-            ]
+            ["plan", "username", "email", "roles", "permissions", "limit_permissions", "suspended"]
         );
     }
 

@@ -60,9 +60,7 @@ impl AuthCommand {
     pub(super) fn mints(&self) -> bool {
         match self {
             Self::Token(OwnTokenCommand::Create(_)) => true,
-            Self::Status | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => {
-                false
-            }
+            Self::Status | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => false,
         }
     }
 }
@@ -73,22 +71,16 @@ pub(super) async fn run(command: AuthCommand, session: &Session) -> Result<(), E
         AuthCommand::Token(OwnTokenCommand::Create(CreateArgs { name, issue })) => {
             issue::issue(issue::request(OWN, name, issue), session).await
         }
-        AuthCommand::Token(OwnTokenCommand::List(filter)) => {
-            token::list(OWN, filter, session).await
-        }
+        AuthCommand::Token(OwnTokenCommand::List(filter)) => token::list(OWN, filter, session).await,
         AuthCommand::Token(OwnTokenCommand::Revoke(RevokeArgs { token_id, reason })) => {
-            let request = v1::RevokeTokenRequest {
-                target: Some(Target::TokenId(token_id)),
-                reason: reason_field(reason),
-            };
+            let request =
+                v1::RevokeTokenRequest { target: Some(Target::TokenId(token_id)), reason: reason_field(reason) };
             token::revoke(request, session).await
         }
     }
 }
 
 async fn status(session: &Session) -> Result<(), Error> {
-    let response = session
-        .call(session.client.accounts().who_am_i(v1::WhoAmIRequest {}))
-        .await?;
+    let response = session.call(session.client.accounts().who_am_i(v1::WhoAmIRequest {})).await?;
     session.console.show(&Identity::from(response))
 }

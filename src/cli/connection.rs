@@ -98,14 +98,8 @@ impl ConnectionArgs {
         work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
     ) -> Result<Exit, Error> {
         let token = self.credential(console)?;
-        let timeouts = Timeouts {
-            connect: self.timeout.min(Timeouts::default().connect),
-            call: self.timeout,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::Runtime)?;
+        let timeouts = Timeouts { connect: self.timeout.min(Timeouts::default().connect), call: self.timeout };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         runtime.block_on(async {
             let client = Client::connect(&self.url, token, timeouts).await?;
             work(&Session { client, console }).await?;
@@ -132,23 +126,14 @@ impl ConnectionArgs {
             }
             Source::File(file) => file.read()?,
             Source::Environment(credential) => credential,
-            Source::Prompt => {
-                prompt("Credential to call with: ").map_err(|source| Error::Read {
-                    what: "the terminal".to_owned(),
-                    source,
-                })?
-            }
+            Source::Prompt => prompt("Credential to call with: ")
+                .map_err(|source| Error::Read { what: "the terminal".to_owned(), source })?,
         };
-        BearerToken::new(credential.as_str())
-            .map_err(|source| Error::UnusableCredential { from, source })
+        BearerToken::new(credential.as_str()).map_err(|source| Error::UnusableCredential { from, source })
     }
 
     /// An empty variable is none: that is how scripts unset one for a command.
-    fn source(
-        &self,
-        environment: Option<Zeroizing<String>>,
-        stdin_is_terminal: bool,
-    ) -> Result<Source, Error> {
+    fn source(&self, environment: Option<Zeroizing<String>>, stdin_is_terminal: bool) -> Result<Source, Error> {
         if let Some(SecretArgument(credential)) = &self.token {
             return Ok(Source::Argument(credential.clone()));
         }
@@ -197,15 +182,9 @@ mod tests {
         }
     }
 
-    fn chosen(
-        arguments: &ConnectionArgs,
-        environment: Option<&str>,
-        terminal: bool,
-    ) -> &'static str {
+    fn chosen(arguments: &ConnectionArgs, environment: Option<&str>, terminal: bool) -> &'static str {
         let environment = environment.map(|value| Zeroizing::new(value.to_owned()));
-        arguments
-            .source(environment, terminal)
-            .map_or("none", |source| source.name())
+        arguments.source(environment, terminal).map_or("none", |source| source.name())
     }
 
     #[test]

@@ -53,10 +53,7 @@ impl Console {
             OutputFormat::Json => write(&minted.json()),
             OutputFormat::Secret => write(&minted.secret()),
         }
-        .map_err(|source| Error::SecretLost {
-            id: minted.named(),
-            source,
-        })
+        .map_err(|source| Error::SecretLost { id: minted.named(), source })
     }
 
     /// Says why the command failed.
@@ -83,10 +80,7 @@ fn complain(text: &str) {
 /// Prints text as it is: a script that this program itself made.
 pub(super) fn print(text: &[u8]) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text)
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Write)
+    stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Error::Write)
 }
 
 /// Whether a person can be asked.

@@ -99,10 +99,7 @@ impl Error {
             Self::Read { .. } => "UNREADABLE",
             Self::Connect(ConnectError::Url(_)) => "INVALID_URL",
             Self::Connect(ConnectError::Unreachable(_)) => "UNREACHABLE",
-            Self::Call(error) => error
-                .reason
-                .as_deref()
-                .unwrap_or_else(|| super::values::code_name(error.code)),
+            Self::Call(error) => error.reason.as_deref().unwrap_or_else(|| super::values::code_name(error.code)),
             Self::Reply(_) => "BAD_REPLY",
             Self::Write(_) => "UNWRITABLE",
             Self::SecretLost { .. } => "SECRET_LOST",

@@ -65,14 +65,8 @@ impl From<&CallError> for Exit {
             | Code::FailedPrecondition
             | Code::AlreadyExists
             | Code::Aborted => Self::Refused,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
-                Self::Unavailable
-            }
-            Code::Cancelled
-            | Code::Unknown
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::DataLoss => Self::Failure,
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Self::Unavailable,
+            Code::Cancelled | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => Self::Failure,
         }
     }
 }

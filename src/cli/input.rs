@@ -54,10 +54,7 @@ impl SecretFile {
             Self::Stdin => secret_from(io::stdin().lock()),
             Self::Path(path) => fs::File::open(path).and_then(secret_from),
         }
-        .map_err(|source| Error::Read {
-            what: self.to_string(),
-            source,
-        })
+        .map_err(|source| Error::Read { what: self.to_string(), source })
     }
 }
 

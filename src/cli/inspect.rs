@@ -21,12 +21,7 @@ const BODY: usize = 60;
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// A file with the credential; without it standard input, or a prompt
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "-",
-        hide_default_value = true
-    )]
+    #[arg(long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     secret_file: SecretFile,
 }
 
@@ -136,8 +131,7 @@ mod tests {
     use super::*;
 
     fn credential(prefix: &str) -> String {
-        let [own, desktop, service] =
-            [prefix, "y", "z"].map(|text| Prefix::new(text).expect("well-formed"));
+        let [own, desktop, service] = [prefix, "y", "z"].map(|text| Prefix::new(text).expect("well-formed"));
         let forms = Forms::new(own, desktop, service).expect("they differ");
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let secret = Secret::draw(|bytes| {
@@ -170,14 +164,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_malformed_and_not_repeated() {
-        for text in [
-            "",
-            "dt_",
-            "password",
-            "dt_ \u{1b}[31m",
-            "DT_x",
-            &credential("dt")[1..60],
-        ] {
+        for text in ["", "dt_", "password", "dt_ \u{1b}[31m", "DT_x", &credential("dt")[1..60]] {
             let inspection = inspect(text);
             assert!(!inspection.well_formed, "{text}");
             assert_eq!(inspection.checksum, Checksum::Unchecked);

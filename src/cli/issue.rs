@@ -45,17 +45,8 @@ pub(super) struct IssueArgs {
 
 /// The request for a token; an empty account is the caller's own.
 pub(super) fn request(account_id: String, label: String, args: IssueArgs) -> v1::IssueTokenRequest {
-    let IssueArgs {
-        scopes,
-        inherit,
-        ttl,
-        expire_time,
-        allowed_cidrs,
-        request_id,
-    } = args;
-    let expiry = expire_time
-        .map(Expiry::ExpireTime)
-        .or_else(|| ttl.map(|ttl| Expiry::Ttl(proto_duration(ttl))));
+    let IssueArgs { scopes, inherit, ttl, expire_time, allowed_cidrs, request_id } = args;
+    let expiry = expire_time.map(Expiry::ExpireTime).or_else(|| ttl.map(|ttl| Expiry::Ttl(proto_duration(ttl))));
     v1::IssueTokenRequest {
         account_id,
         label,
@@ -69,16 +60,9 @@ pub(super) fn request(account_id: String, label: String, args: IssueArgs) -> v1:
 
 /// Issues a token and shows its secret, this once.
 pub(super) async fn issue(request: v1::IssueTokenRequest, session: &Session) -> Result<(), Error> {
-    let v1::IssueTokenResponse { token, secret } = session
-        .call(session.client.tokens().issue_token(request))
-        .await?;
+    let v1::IssueTokenResponse { token, secret } = session.call(session.client.tokens().issue_token(request)).await?;
     let token = token.ok_or(Error::Reply("a new token without its record"))?;
-    session.console.show_minted(&Minted::new(
-        TokenShown {
-            token: token.into(),
-        },
-        secret,
-    ))
+    session.console.show_minted(&Minted::new(TokenShown { token: token.into() }, secret))
 }
 
 #[cfg(test)]
@@ -112,17 +96,11 @@ mod tests {
     #[test]
     fn a_lifetime_and_an_end_are_sent_as_what_they_are() {
         let ttl = asked(&["--ttl", "30d"]).expiry;
-        let month = prost_types::Duration {
-            seconds: 30 * 24 * 60 * 60,
-            nanos: 0,
-        };
+        let month = prost_types::Duration { seconds: 30 * 24 * 60 * 60, nanos: 0 };
         assert_eq!(ttl, Some(Expiry::Ttl(month)));
 
         let end = asked(&["--expire-time", "2030-01-01T00:00:00Z"]).expiry;
-        let start_of_2030 = Timestamp {
-            seconds: 1_893_456_000,
-            nanos: 0,
-        };
+        let start_of_2030 = Timestamp { seconds: 1_893_456_000, nanos: 0 };
         assert_eq!(end, Some(Expiry::ExpireTime(start_of_2030)));
     }
 

@@ -70,13 +70,7 @@ Exit codes:
 #[command(name = "token-authority", version, after_help = EXIT_CODES, propagate_version = true)]
 struct Cli {
     /// How to show what comes back; `secret` prints a new secret alone
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT"
-    )]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     output: OutputFormat,
 
     #[command(flatten)]
@@ -130,11 +124,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Err(asked_or_wrong) => {
             // Nowhere left to complain to if this fails.
             let _ = asked_or_wrong.print();
-            return if asked_or_wrong.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
+            return if asked_or_wrong.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
     let console = Console::new(cli.output);
@@ -160,15 +150,9 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
             command.forbid_reading_stdin_twice(&connection)?;
             connection.call(console, async |session| token::run(command, session).await)
         }
-        Command::Account(command) => connection.call(console, async |session| {
-            account::run(command, session).await
-        }),
-        Command::Auth(command) => {
-            connection.call(console, async |session| auth::run(command, session).await)
-        }
-        Command::Service(command) => connection.call(console, async |session| {
-            service::run(command, session).await
-        }),
+        Command::Account(command) => connection.call(console, async |session| account::run(command, session).await),
+        Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
+        Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Server(command) => server::run(&command),
         Command::Completions(args) => completions::run(&args),
     }

@@ -63,19 +63,13 @@ mod tests {
 
     /// A list of numbers, `per_page` on a page however many are asked for.
     async fn read(count: usize, per_page: usize, limit: Option<usize>) -> (Vec<usize>, Vec<i32>) {
-        let limit = LimitArgs {
-            limit: limit.map(|limit| NonZeroUsize::new(limit).expect("not zero")),
-        };
+        let limit = LimitArgs { limit: limit.map(|limit| NonZeroUsize::new(limit).expect("not zero")) };
         let mut asked = Vec::new();
         let items = collect(limit, async |request| {
             asked.push(request.page_size);
             let start = request.page_token.parse().unwrap_or(0);
             let end = count.min(start + per_page);
-            let next = if end == count {
-                String::new()
-            } else {
-                end.to_string()
-            };
+            let next = if end == count { String::new() } else { end.to_string() };
             Ok(((start..end).collect(), next))
         })
         .await
@@ -101,10 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_turns_in_circles_is_left() {
-        let result = collect(LimitArgs::default(), async |_| {
-            Ok((vec![1], "again".to_owned()))
-        })
-        .await;
+        let result = collect(LimitArgs::default(), async |_| Ok((vec![1], "again".to_owned()))).await;
         assert!(matches!(result, Err(Error::Reply(_))), "{result:?}");
     }
 }

@@ -20,15 +20,9 @@ use super::{
 /// The text for standard error, without its last line's end.
 pub(super) fn failure(error: &Error, format: OutputFormat) -> String {
     match format {
-        OutputFormat::Json => escaped_json(&Reported {
-            error: Failure::new(error),
-        }),
+        OutputFormat::Json => escaped_json(&Reported { error: Failure::new(error) }),
         OutputFormat::Table | OutputFormat::Secret => {
-            let mut text = format!(
-                "error: {} [{}]",
-                escape(&chain(error)),
-                escape(error.reason())
-            );
+            let mut text = format!("error: {} [{}]", escape(&chain(error)), escape(error.reason()));
             if let Error::Call(call) = error
                 && let Some(details) = details(call)
             {
@@ -94,14 +88,9 @@ impl<'a> Failure<'a> {
                 .map(|call| call.field_violations.as_slice())
                 .unwrap_or_default()
                 .iter()
-                .map(|violation| Violation {
-                    field: &violation.field,
-                    description: &violation.description,
-                })
+                .map(|violation| Violation { field: &violation.field, description: &violation.description })
                 .collect(),
-            metadata: call
-                .map(|call| &call.metadata)
-                .filter(|metadata| !metadata.is_empty()),
+            metadata: call.map(|call| &call.metadata).filter(|metadata| !metadata.is_empty()),
             retry_after: call.and_then(|call| call.retry_after).map(seconds),
         }
     }
@@ -130,17 +119,10 @@ fn chain(error: &Error) -> String {
 }
 
 fn details(call: &CallError) -> Option<String> {
-    let violations = call
-        .field_violations
-        .iter()
-        .map(|violation| format!("{}: {}", violation.field, violation.description));
-    let metadata = call
-        .metadata
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let retry = call
-        .retry_after
-        .map(|delay| format!("try again in {}", seconds(delay)));
+    let violations =
+        call.field_violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description));
+    let metadata = call.metadata.iter().map(|(name, value)| format!("{name}={value}"));
+    let retry = call.retry_after.map(|delay| format!("try again in {}", seconds(delay)));
     let all: Vec<String> = violations.chain(metadata).chain(retry).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -158,15 +140,10 @@ mod tests {
     fn refused() -> Error {
         let mut details = ErrorDetails::new();
         details
-            .set_error_info(
-                "INVALID_LABEL",
-                "token-authority",
-                [("limit".to_owned(), "100".to_owned())],
-            )
+            .set_error_info("INVALID_LABEL", "token-authority", [("limit".to_owned(), "100".to_owned())])
             .add_bad_request_violation("label", "must not be empty")
             .set_retry_info(Some(Duration::from_millis(1500)));
-        let status =
-            Status::with_error_details(Code::InvalidArgument, "no \u{1b}[31mlabel", details);
+        let status = Status::with_error_details(Code::InvalidArgument, "no \u{1b}[31mlabel", details);
         Error::from(CallError::from(status))
     }
 
@@ -196,10 +173,7 @@ mod tests {
 
     #[test]
     fn causes_are_told_once_each() {
-        let error = Error::Read {
-            what: "token.txt".to_owned(),
-            source: io::Error::other("no such file"),
-        };
+        let error = Error::Read { what: "token.txt".to_owned(), source: io::Error::other("no such file") };
         assert_snapshot!(
             failure(&error, OutputFormat::Table),
             @"error: cannot read token.txt: no such file [UNREADABLE]"

@@ -3,11 +3,20 @@
 //! These commands reach the database and the keys, not a server; they all take
 //! the same options, which override the settings' file and the environment.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, io::Write as _, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{Error, Exit};
+use crate::{
+    server::{self, Server},
+    settings::{Flags, Settings},
+    telemetry,
+};
 
 /// The commands of the server's host.
 #[derive(Debug, Subcommand)]
@@ -65,13 +74,7 @@ pub struct ServerArgs {
 
 impl fmt::Debug for ServerArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            config,
-            data_dir,
-            database_url,
-            grpc_listen,
-            http_listen,
-        } = self;
+        let Self { config, data_dir, database_url, grpc_listen, http_listen } = self;
         // A database's URL holds its password.
         let database_url = database_url.as_ref().map(|_| "[redacted]");
         f.debug_struct("ServerArgs")
@@ -86,16 +89,58 @@ impl fmt::Debug for ServerArgs {
 
 /// Runs one of them.
 pub(super) fn run(command: &ServerCommand) -> Result<Exit, Error> {
-    // CONNECT: each arm calls the server's side (settings, server, store) and
-    // wraps what fails in `Error::Server`.
     match command {
-        ServerCommand::Serve(_)
-        | ServerCommand::Migrate(_)
-        | ServerCommand::Settings(SettingsCommand::Show(_))
-        | ServerCommand::Admin(AdminCommand::Reset(_)) => {
-            Err(Error::Server("this build holds no server".into()))
+        ServerCommand::Serve(args) => {
+            let settings = args.load()?;
+            telemetry::init(&settings.log).map_err(failed)?;
+            runtime()?.block_on(serve(&settings))
+        }
+        ServerCommand::Migrate(args) => {
+            let applied = runtime()?.block_on(server::migrate(&args.load()?)).map_err(failed)?;
+            say(&format!("{applied} migration(s) applied\n"))
+        }
+        ServerCommand::Settings(SettingsCommand::Show(args)) => say(&args.load()?.to_toml().map_err(failed)?),
+        ServerCommand::Admin(AdminCommand::Reset(args)) => {
+            let settings = args.load()?;
+            runtime()?.block_on(server::reset_admin(&settings)).map_err(failed)?;
+            say(&format!("a new admin credential is in {}\n", settings.admin_token_file().display()))
         }
     }
+}
+
+impl ServerArgs {
+    fn load(&self) -> Result<Settings, Error> {
+        let Self { config, data_dir, database_url, grpc_listen, http_listen } = self.clone();
+        let flags = Flags { data_dir, database_url, grpc_listen, http_listen };
+        Settings::load(config.as_deref(), &flags).map_err(failed)
+    }
+}
+
+async fn serve(settings: &Settings) -> Result<Exit, Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let server = Server::start(settings).await.map_err(failed)?;
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    server.run_until(told_to_stop).await.map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Runtime::new().map_err(failed)
+}
+
+fn say(text: &str) -> Result<Exit, Error> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Server(Box::new(error))
 }
 
 #[cfg(test)]

@@ -89,91 +89,50 @@ pub(super) async fn run(command: ServiceCommand, session: &Session) -> Result<()
 }
 
 async fn create(args: CreateArgs, session: &Session) -> Result<(), Error> {
-    let CreateArgs {
-        name,
-        roles,
-        allowed_cidrs,
-        ttl,
-    } = args;
+    let CreateArgs { name, roles, allowed_cidrs, ttl } = args;
     let request = v1::CreateServiceCredentialRequest {
         name,
-        roles: roles
-            .into_iter()
-            .map(|role| v1::ServiceRole::from(role).into())
-            .collect(),
+        roles: roles.into_iter().map(|role| v1::ServiceRole::from(role).into()).collect(),
         allowed_cidrs,
         ttl: ttl.map(proto_duration),
     };
-    let response = session
-        .call(session.client.services().create_service_credential(request))
-        .await?;
+    let response = session.call(session.client.services().create_service_credential(request)).await?;
     show_minted(response.credential, response.secret, session)
 }
 
 async fn list(args: ListArgs, session: &Session) -> Result<(), Error> {
-    let ListArgs {
-        include_ended,
-        limit,
-    } = args;
+    let ListArgs { include_ended, limit } = args;
     let credentials = paging::collect(limit, async |page| {
-        let request = v1::ListServiceCredentialsRequest {
-            page_size: page.page_size,
-            page_token: page.page_token,
-            include_ended,
-        };
-        let response = session
-            .call(session.client.services().list_service_credentials(request))
-            .await?;
+        let request =
+            v1::ListServiceCredentialsRequest { page_size: page.page_size, page_token: page.page_token, include_ended };
+        let response = session.call(session.client.services().list_service_credentials(request)).await?;
         Ok((response.credentials, response.next_page_token))
     })
     .await?;
     session.console.show(&ServiceCredentialsListed {
-        credentials: credentials
-            .into_iter()
-            .map(ServiceCredentialView::from)
-            .collect(),
+        credentials: credentials.into_iter().map(ServiceCredentialView::from).collect(),
     })
 }
 
 async fn rotate(args: RotateArgs, session: &Session) -> Result<(), Error> {
-    let RotateArgs {
-        credential_id,
-        overlap,
-    } = args;
-    let request = v1::RotateServiceCredentialRequest {
-        credential_id,
-        overlap: overlap.map(proto_duration),
-    };
-    let response = session
-        .call(session.client.services().rotate_service_credential(request))
-        .await?;
+    let RotateArgs { credential_id, overlap } = args;
+    let request = v1::RotateServiceCredentialRequest { credential_id, overlap: overlap.map(proto_duration) };
+    let response = session.call(session.client.services().rotate_service_credential(request)).await?;
     show_minted(response.credential, response.secret, session)
 }
 
 async fn revoke(args: RevokeArgs, session: &Session) -> Result<(), Error> {
     let RevokeArgs { credential_id } = args;
     let request = v1::RevokeServiceCredentialRequest { credential_id };
-    let response = session
-        .call(session.client.services().revoke_service_credential(request))
-        .await?;
+    let response = session.call(session.client.services().revoke_service_credential(request)).await?;
     session.console.show(&shown(response.credential)?)
 }
 
-fn show_minted(
-    credential: Option<v1::ServiceCredential>,
-    secret: String,
-    session: &Session,
-) -> Result<(), Error> {
-    session
-        .console
-        .show_minted(&Minted::new(shown(credential)?, secret))
+fn show_minted(credential: Option<v1::ServiceCredential>, secret: String, session: &Session) -> Result<(), Error> {
+    session.console.show_minted(&Minted::new(shown(credential)?, secret))
 }
 
 fn shown(credential: Option<v1::ServiceCredential>) -> Result<ServiceCredentialShown, Error> {
-    let credential = credential.ok_or(Error::Reply(
-        "no service credential where one was asked for",
-    ))?;
-    Ok(ServiceCredentialShown {
-        credential: credential.into(),
-    })
+    let credential = credential.ok_or(Error::Reply("no service credential where one was asked for"))?;
+    Ok(ServiceCredentialShown { credential: credential.into() })
 }

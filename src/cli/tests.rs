@@ -67,22 +67,10 @@ fn contradictions_are_refused() {
     for (line, kind) in [
         ("token create --label ci", MissingRequiredArgument),
         ("token create --account acme", MissingRequiredArgument),
-        (
-            "token create --account a --label l --ttl 1d --expire-time 2030-01-31T12:00:00Z",
-            ArgumentConflict,
-        ),
-        (
-            "token create --account a --label l --inherit --scope s",
-            ArgumentConflict,
-        ),
-        (
-            "token create --account a --label l --ttl 30",
-            ValueValidation,
-        ),
-        (
-            "token create --account a --label l --expire-time 2030-01-31",
-            ValueValidation,
-        ),
+        ("token create --account a --label l --ttl 1d --expire-time 2030-01-31T12:00:00Z", ArgumentConflict),
+        ("token create --account a --label l --inherit --scope s", ArgumentConflict),
+        ("token create --account a --label l --ttl 30", ValueValidation),
+        ("token create --account a --label l --expire-time 2030-01-31", ValueValidation),
         ("token revoke", MissingRequiredArgument),
         ("token revoke ID --secret-file -", ArgumentConflict),
         ("token revoke ID --all --account acme", ArgumentConflict),
@@ -122,10 +110,7 @@ fn a_secret_alone_comes_from_commands_that_make_one() {
     assert!(mints("service rotate ID"));
     assert!(!mints("token list --account a"));
     assert!(!mints("service revoke ID"));
-    assert_eq!(
-        run(["token-authority", "auth", "status", "--output", "secret"]),
-        Exit::Usage
-    );
+    assert_eq!(run(["token-authority", "auth", "status", "--output", "secret"]), Exit::Usage);
 }
 
 #[test]
@@ -153,15 +138,8 @@ fn neither_debug_nor_refusals_show_a_secret() {
 #[test]
 fn exit_codes_are_in_the_help() {
     let help = Cli::command().render_long_help().to_string();
-    for exit in [
-        Exit::Done,
-        Exit::Failure,
-        Exit::Usage,
-        Exit::Denied,
-        Exit::NotFound,
-        Exit::Refused,
-        Exit::Unavailable,
-    ] {
+    for exit in [Exit::Done, Exit::Failure, Exit::Usage, Exit::Denied, Exit::NotFound, Exit::Refused, Exit::Unavailable]
+    {
         assert!(help.contains(&format!("\n  {}  ", exit.code())), "{exit:?}");
     }
 }

@@ -111,11 +111,7 @@ impl TokenCommand {
     pub(super) fn mints(&self) -> bool {
         match self {
             Self::Remote(RemoteTokenCommand::Create(_)) => true,
-            Self::Remote(
-                RemoteTokenCommand::List(_)
-                | RemoteTokenCommand::Show(_)
-                | RemoteTokenCommand::Revoke(_),
-            )
+            Self::Remote(RemoteTokenCommand::List(_) | RemoteTokenCommand::Show(_) | RemoteTokenCommand::Revoke(_))
             | Self::Inspect(_) => false,
         }
     }
@@ -123,17 +119,13 @@ impl TokenCommand {
 
 impl RemoteTokenCommand {
     /// Two secrets cannot both come from standard input: which is which?
-    pub(super) fn forbid_reading_stdin_twice(
-        &self,
-        connection: &ConnectionArgs,
-    ) -> Result<(), Error> {
+    pub(super) fn forbid_reading_stdin_twice(&self, connection: &ConnectionArgs) -> Result<(), Error> {
         match self {
-            Self::Revoke(RevokeArgs {
-                secret_file: Some(SecretFile::Stdin),
-                ..
-            }) if connection.token_file == Some(SecretFile::Stdin) => Err(Error::Usage(
-                "--token-file and --secret-file cannot both be standard input".to_owned(),
-            )),
+            Self::Revoke(RevokeArgs { secret_file: Some(SecretFile::Stdin), .. })
+                if connection.token_file == Some(SecretFile::Stdin) =>
+            {
+                Err(Error::Usage("--token-file and --secret-file cannot both be standard input".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -141,14 +133,10 @@ impl RemoteTokenCommand {
 
 pub(super) async fn run(command: RemoteTokenCommand, session: &Session) -> Result<(), Error> {
     match command {
-        RemoteTokenCommand::Create(CreateArgs {
-            account,
-            label,
-            issue,
-        }) => issue::issue(issue::request(account, label, issue), session).await,
-        RemoteTokenCommand::List(ListArgs { account, filter }) => {
-            list(account, filter, session).await
+        RemoteTokenCommand::Create(CreateArgs { account, label, issue }) => {
+            issue::issue(issue::request(account, label, issue), session).await
         }
+        RemoteTokenCommand::List(ListArgs { account, filter }) => list(account, filter, session).await,
         RemoteTokenCommand::Show(ShowArgs { token_id }) => show(token_id, session).await,
         RemoteTokenCommand::Revoke(args) => match revocation(args)? {
             Revocation::One(request) => revoke(request, session).await,
@@ -163,10 +151,7 @@ pub(super) async fn list(
     FilterArgs { states, limit }: FilterArgs,
     session: &Session,
 ) -> Result<(), Error> {
-    let states: Vec<i32> = states
-        .into_iter()
-        .map(|state| v1::TokenState::from(state).into())
-        .collect();
+    let states: Vec<i32> = states.into_iter().map(|state| v1::TokenState::from(state).into()).collect();
     let tokens = paging::collect(limit, async |page| {
         let request = v1::ListTokensRequest {
             account_id: account_id.clone(),
@@ -174,47 +159,29 @@ pub(super) async fn list(
             page_token: page.page_token,
             states: states.clone(),
         };
-        let response = session
-            .call(session.client.tokens().list_tokens(request))
-            .await?;
+        let response = session.call(session.client.tokens().list_tokens(request)).await?;
         Ok((response.tokens, response.next_page_token))
     })
     .await?;
-    session.console.show(&TokensListed {
-        tokens: tokens.into_iter().map(TokenView::from).collect(),
-    })
+    session.console.show(&TokensListed { tokens: tokens.into_iter().map(TokenView::from).collect() })
 }
 
 async fn show(token_id: String, session: &Session) -> Result<(), Error> {
     let request = v1::GetTokenRequest { token_id };
-    let response = session
-        .call(session.client.tokens().get_token(request))
-        .await?;
-    let token = response
-        .token
-        .ok_or(Error::Reply("no token where one was asked for"))?;
-    session.console.show(&TokenShown {
-        token: token.into(),
-    })
+    let response = session.call(session.client.tokens().get_token(request)).await?;
+    let token = response.token.ok_or(Error::Reply("no token where one was asked for"))?;
+    session.console.show(&TokenShown { token: token.into() })
 }
 
 /// Ends one token.
-pub(super) async fn revoke(
-    request: v1::RevokeTokenRequest,
-    session: &Session,
-) -> Result<(), Error> {
-    let response = session
-        .call(session.client.tokens().revoke_token(request))
-        .await?;
-    session.console.show(&TokenRevoked {
-        token: response.token.map(TokenView::from),
-    })
+pub(super) async fn revoke(request: v1::RevokeTokenRequest, session: &Session) -> Result<(), Error> {
+    let response = session.call(session.client.tokens().revoke_token(request)).await?;
+    session.console.show(&TokenRevoked { token: response.token.map(TokenView::from) })
 }
 
 async fn revoke_all(request: v1::RevokeAllTokensRequest, session: &Session) -> Result<(), Error> {
-    let v1::RevokeAllTokensResponse { revoked_count } = session
-        .call(session.client.tokens().revoke_all_tokens(request))
-        .await?;
+    let v1::RevokeAllTokensResponse { revoked_count } =
+        session.call(session.client.tokens().revoke_all_tokens(request)).await?;
     session.console.show(&TokensRevoked { revoked_count })
 }
 
@@ -225,14 +192,7 @@ enum Revocation {
 }
 
 fn revocation(args: RevokeArgs) -> Result<Revocation, Error> {
-    let RevokeArgs {
-        token_id,
-        secret_file,
-        all: _,
-        account,
-        include_sessions,
-        reason,
-    } = args;
+    let RevokeArgs { token_id, secret_file, all: _, account, include_sessions, reason } = args;
     // The parser lets exactly one of the three through.
     let target = match (token_id, secret_file) {
         (Some(token_id), _) => Target::TokenId(token_id),
@@ -245,10 +205,7 @@ fn revocation(args: RevokeArgs) -> Result<Revocation, Error> {
             }));
         }
     };
-    Ok(Revocation::One(v1::RevokeTokenRequest {
-        target: Some(target),
-        reason: reason_field(reason),
-    }))
+    Ok(Revocation::One(v1::RevokeTokenRequest { target: Some(target), reason: reason_field(reason) }))
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ use crate::proto::v1;
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     // What the protobuf documentation allows: about 10,000 years.
     const MAX_SECONDS: u64 = 315_576_000_000;
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write for example 12h or 30d"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 12h or 30d"))?;
     if duration.as_secs() > MAX_SECONDS {
         return Err("more than 10,000 years".to_owned());
     }
@@ -32,13 +31,10 @@ pub(super) fn proto_duration(duration: Duration) -> prost_types::Duration {
 /// Reads RFC 3339, with an offset: a time that does not say where is an hour
 /// off for somebody.
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let whole = text.get(10..).is_some_and(|time| {
-        time.starts_with(['T', 't']) && time.contains(['Z', 'z', '+', '-']) && !time.contains(' ')
-    });
-    text.parse()
-        .ok()
-        .filter(|_| whole)
-        .ok_or_else(|| "write for example 2030-01-31T12:00:00Z".to_owned())
+    let whole = text
+        .get(10..)
+        .is_some_and(|time| time.starts_with(['T', 't']) && time.contains(['Z', 'z', '+', '-']) && !time.contains(' '));
+    text.parse().ok().filter(|_| whole).ok_or_else(|| "write for example 2030-01-31T12:00:00Z".to_owned())
 }
 
 /// A time from the server, shown in RFC 3339.
@@ -129,9 +125,7 @@ impl From<Reason> for v1::RevocationReason {
 
 /// As the contract's field has it; none leaves it to the server.
 pub(super) fn reason_field(reason: Option<Reason>) -> i32 {
-    reason
-        .map_or(v1::RevocationReason::Unspecified, Into::into)
-        .into()
+    reason.map_or(v1::RevocationReason::Unspecified, Into::into).into()
 }
 
 /// What a service credential may do.
@@ -170,43 +164,26 @@ impl From<Role> for v1::ServiceRole {
 /// The short name of a token's state.
 pub(super) fn state_name(value: i32) -> String {
     let known = v1::TokenState::try_from(value).ok();
-    short_name(
-        value,
-        known.map(|known| known.as_str_name()),
-        "TOKEN_STATE_",
-    )
+    short_name(value, known.map(|known| known.as_str_name()), "TOKEN_STATE_")
 }
 
 /// The short name of a kind of credential.
 pub(super) fn kind_name(value: i32) -> String {
     let known = v1::CredentialKind::try_from(value).ok();
-    short_name(
-        value,
-        known.map(|known| known.as_str_name()),
-        "CREDENTIAL_KIND_",
-    )
+    short_name(value, known.map(|known| known.as_str_name()), "CREDENTIAL_KIND_")
 }
 
 /// The short name of a service credential's role.
 pub(super) fn role_name(value: i32) -> String {
     let known = v1::ServiceRole::try_from(value).ok();
-    short_name(
-        value,
-        known.map(|known| known.as_str_name()),
-        "SERVICE_ROLE_",
-    )
+    short_name(value, known.map(|known| known.as_str_name()), "SERVICE_ROLE_")
 }
 
 /// The short name of a reason to revoke; none where none was given.
 pub(super) fn reason_name(value: i32) -> Option<String> {
     let known = v1::RevocationReason::try_from(value).ok();
-    (known != Some(v1::RevocationReason::Unspecified)).then(|| {
-        short_name(
-            value,
-            known.map(|known| known.as_str_name()),
-            "REVOCATION_REASON_",
-        )
-    })
+    (known != Some(v1::RevocationReason::Unspecified))
+        .then(|| short_name(value, known.map(|known| known.as_str_name()), "REVOCATION_REASON_"))
 }
 
 /// `SERVICE_ROLE_TRUSTED_LOGIN` is `trusted-login`; a value that a newer server
@@ -214,12 +191,7 @@ pub(super) fn reason_name(value: i32) -> Option<String> {
 fn short_name(value: i32, known: Option<&'static str>, prefix: &str) -> String {
     known.map_or_else(
         || format!("unknown-{value}"),
-        |name| {
-            name.strip_prefix(prefix)
-                .unwrap_or(name)
-                .to_ascii_lowercase()
-                .replace('_', "-")
-        },
+        |name| name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', "-"),
     )
 }
 
@@ -229,18 +201,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, seconds) in [
-            ("30s", 30),
-            ("12h", 43_200),
-            ("30d", 2_592_000),
-            ("1d 12h", 129_600),
-            ("0s", 0),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_secs(seconds)),
-                "{text}"
-            );
+        for (text, seconds) in [("30s", 30), ("12h", 43_200), ("30d", 2_592_000), ("1d 12h", 129_600), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "30", "d", "-1d", "30 parsecs", "18446744073709551615s"] {
             assert!(parse_duration(text).is_err(), "{text}");
@@ -256,11 +218,7 @@ mod tests {
 
     #[test]
     fn times_are_read_with_their_offset() {
-        for text in [
-            "2030-01-31T12:00:00Z",
-            "2030-01-31T14:00:00+02:00",
-            "2030-01-31T09:30:00-02:30",
-        ] {
+        for text in ["2030-01-31T12:00:00Z", "2030-01-31T14:00:00+02:00", "2030-01-31T09:30:00-02:30"] {
             let time = parse_time(text).expect("RFC 3339");
             assert_eq!(Time(time).to_string(), "2030-01-31T12:00:00Z", "{text}");
         }
@@ -285,10 +243,7 @@ mod tests {
 
     #[test]
     fn times_out_of_range_are_shown_without_a_panic() {
-        let extreme = Timestamp {
-            seconds: i64::MAX,
-            nanos: i32::MIN,
-        };
+        let extreme = Timestamp { seconds: i64::MAX, nanos: i32::MIN };
         assert!(!Time(extreme).to_string().is_empty());
     }
 

@@ -30,8 +30,7 @@ impl Authenticate {
 
     fn authorization(&self) -> MetadataValue<Ascii> {
         let text = Zeroizing::new(format!("Bearer {}", self.token.expose()));
-        let mut value = MetadataValue::try_from(text.as_str())
-            .expect("a bearer token holds visible ASCII only");
+        let mut value = MetadataValue::try_from(text.as_str()).expect("a bearer token holds visible ASCII only");
         value.set_sensitive(true);
         value
     }
@@ -39,9 +38,7 @@ impl Authenticate {
 
 impl Interceptor for Authenticate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert("authorization", self.authorization());
+        request.metadata_mut().insert("authorization", self.authorization());
         if !request.metadata().contains_key(DEADLINE) {
             request.set_timeout(self.deadline);
         }
@@ -54,19 +51,13 @@ mod tests {
     use super::*;
 
     fn authenticate() -> Authenticate {
-        Authenticate::new(
-            BearerToken::new("dt_verysecret").expect("well-formed"),
-            Duration::from_secs(10),
-        )
+        Authenticate::new(BearerToken::new("dt_verysecret").expect("well-formed"), Duration::from_secs(10))
     }
 
     #[test]
     fn the_credential_is_added_and_marked_sensitive() {
         let request = authenticate().call(Request::new(())).expect("well-formed");
-        let value = request
-            .metadata()
-            .get("authorization")
-            .expect("well-formed");
+        let value = request.metadata().get("authorization").expect("well-formed");
         assert_eq!(value.to_str().expect("well-formed"), "Bearer dt_verysecret");
         assert!(value.is_sensitive());
         assert!(!format!("{request:?}").contains("verysecret"));
@@ -75,10 +66,7 @@ mod tests {
     #[test]
     fn a_deadline_is_added_where_there_is_none() {
         let request = authenticate().call(Request::new(())).expect("well-formed");
-        assert_eq!(
-            request.metadata().get(DEADLINE).expect("well-formed"),
-            "10000000u"
-        );
+        assert_eq!(request.metadata().get(DEADLINE).expect("well-formed"), "10000000u");
 
         let mut request = Request::new(());
         request.set_timeout(Duration::from_millis(5));

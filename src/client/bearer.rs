@@ -64,10 +64,7 @@ mod tests {
 
     #[test]
     fn what_a_header_cannot_carry_is_refused() {
-        assert_eq!(
-            BearerToken::new("").expect_err("refused"),
-            InvalidBearerToken::Empty
-        );
+        assert_eq!(BearerToken::new("").expect_err("refused"), InvalidBearerToken::Empty);
         for credential in ["dt_a b", "dt_a\n", " dt_a", "dt_\0", "dt_\u{e9}", "dt_\x7f"] {
             assert_eq!(
                 BearerToken::new(credential).expect_err("refused"),

@@ -69,23 +69,10 @@ impl From<Status> for CallError {
             .map(|refused| refused.field_violations)
             .unwrap_or_default()
             .into_iter()
-            .map(|violation| FieldViolation {
-                field: violation.field,
-                description: violation.description,
-            })
+            .map(|violation| FieldViolation { field: violation.field, description: violation.description })
             .collect();
-        let retry_after = status
-            .get_details_retry_info()
-            .and_then(|info| info.retry_delay);
-        Self {
-            code,
-            message,
-            reason,
-            metadata,
-            field_violations,
-            retry_after,
-            source: Box::new(status),
-        }
+        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        Self { code, message, reason, metadata, field_violations, retry_after, source: Box::new(status) }
     }
 }
 
@@ -114,11 +101,7 @@ mod tests {
     fn details_of_the_status_are_taken_apart() {
         let mut details = ErrorDetails::new();
         details
-            .set_error_info(
-                "INVALID_LABEL",
-                "token-authority",
-                HashMap::from([("limit".to_owned(), "100".to_owned())]),
-            )
+            .set_error_info("INVALID_LABEL", "token-authority", HashMap::from([("limit".to_owned(), "100".to_owned())]))
             .add_bad_request_violation("label", "must not be empty")
             .set_retry_info(Some(Duration::from_millis(1500)));
         let status = Status::with_error_details(Code::InvalidArgument, "invalid label", details);
@@ -131,10 +114,7 @@ mod tests {
         assert_eq!(error.metadata["limit"], "100");
         assert_eq!(
             error.field_violations,
-            [FieldViolation {
-                field: "label".to_owned(),
-                description: "must not be empty".to_owned(),
-            }]
+            [FieldViolation { field: "label".to_owned(), description: "must not be empty".to_owned() }]
         );
         assert_eq!(error.retry_after, Some(Duration::from_millis(1500)));
     }

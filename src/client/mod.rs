@@ -33,16 +33,11 @@ mod target;
 
 use std::time::Duration;
 
-use tonic::{
-    Response, Status, service::interceptor::InterceptedService, transport::Channel,
-    transport::Endpoint,
-};
+use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
 
 use crate::proto::v1::{
-    account_service_client::AccountServiceClient,
-    service_credential_service_client::ServiceCredentialServiceClient,
-    session_service_client::SessionServiceClient,
-    token_authority_service_client::TokenAuthorityServiceClient,
+    account_service_client::AccountServiceClient, service_credential_service_client::ServiceCredentialServiceClient,
+    session_service_client::SessionServiceClient, token_authority_service_client::TokenAuthorityServiceClient,
 };
 
 pub use self::{
@@ -68,10 +63,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            call: Duration::from_secs(10),
-        }
+        Self { connect: Duration::from_secs(5), call: Duration::from_secs(10) }
     }
 }
 
@@ -93,21 +85,13 @@ impl Client {
     ///
     /// [`ConnectError::Url`] where `url` names no server in plain HTTP,
     /// [`ConnectError::Unreachable`] where nobody answers in time.
-    pub async fn connect(
-        url: &str,
-        token: BearerToken,
-        timeouts: Timeouts,
-    ) -> Result<Self, ConnectError> {
+    pub async fn connect(url: &str, token: BearerToken, timeouts: Timeouts) -> Result<Self, ConnectError> {
         let endpoint = Endpoint::from(target::parse(url)?)
             .connect_timeout(timeouts.connect)
             .tcp_nodelay(true)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
         let channel = endpoint.connect().await?;
-        Ok(Self {
-            channel,
-            authenticate: Authenticate::new(token, timeouts.call),
-            call_timeout: timeouts.call,
-        })
+        Ok(Self { channel, authenticate: Authenticate::new(token, timeouts.call), call_timeout: timeouts.call })
     }
 
     /// Issues, lists, revokes and introspects tokens.
@@ -136,10 +120,7 @@ impl Client {
     /// # Errors
     ///
     /// What the server refused with, or `DEADLINE_EXCEEDED`.
-    pub async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, CallError> {
+    pub async fn call<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, CallError> {
         // The transport's own deadline ends with the reply's headers; a server
         // that stalls after them would hold the caller for ever.
         match tokio::time::timeout(self.call_timeout, call).await {

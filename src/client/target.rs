@@ -32,8 +32,7 @@ pub(super) fn parse(url: &str) -> Result<Uri, InvalidUrl> {
     if authority.host().is_empty() {
         return Err(InvalidUrl::Form);
     }
-    if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some()
-    {
+    if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(InvalidUrl::More);
     }
     Ok(uri)

@@ -32,12 +32,7 @@ impl Service<http::Request<Body>> for Refusing {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let seen = ["authorization", "grpc-timeout"].map(|name| {
-            let value = request
-                .headers()
-                .get(name)
-                .expect("sent")
-                .to_str()
-                .expect("ASCII");
+            let value = request.headers().get(name).expect("sent").to_str().expect("ASCII");
             (name.to_owned(), value.to_owned())
         });
         let details = ErrorDetails::with_error_info("SEEN", "token-authority", seen);
@@ -47,9 +42,7 @@ impl Service<http::Request<Body>> for Refusing {
 }
 
 async fn listen() -> (tokio::net::TcpListener, SocketAddr) {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("loopback");
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
     let address = listener.local_addr().expect("loopback");
     (listener, address)
 }
@@ -66,14 +59,9 @@ async fn a_call_carries_credential_and_deadline_and_brings_the_reason_back() {
             .add_service(Refusing)
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
     );
-    let client = Client::connect(&format!("http://{address}"), token(), Timeouts::default())
-        .await
-        .expect("loopback");
+    let client = Client::connect(&format!("http://{address}"), token(), Timeouts::default()).await.expect("loopback");
 
-    let error = client
-        .call(client.accounts().who_am_i(v1::WhoAmIRequest {}))
-        .await
-        .expect_err("refused");
+    let error = client.call(client.accounts().who_am_i(v1::WhoAmIRequest {})).await.expect_err("refused");
 
     assert_eq!(error.code, Code::PermissionDenied);
     assert_eq!(error.reason.as_deref(), Some("SEEN"));
@@ -85,18 +73,10 @@ async fn a_call_carries_credential_and_deadline_and_brings_the_reason_back() {
 #[tokio::test]
 async fn a_server_that_never_answers_is_a_missed_deadline() {
     let (listener, address) = listen().await;
-    let timeouts = Timeouts {
-        call: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
-    let client = Client::connect(&format!("http://{address}"), token(), timeouts)
-        .await
-        .expect("loopback");
+    let timeouts = Timeouts { call: Duration::from_millis(50), ..Timeouts::default() };
+    let client = Client::connect(&format!("http://{address}"), token(), timeouts).await.expect("loopback");
 
-    let error = client
-        .call(client.accounts().who_am_i(v1::WhoAmIRequest {}))
-        .await
-        .expect_err("refused");
+    let error = client.call(client.accounts().who_am_i(v1::WhoAmIRequest {})).await.expect_err("refused");
 
     assert_eq!(error.code, Code::DeadlineExceeded);
     drop(listener);
@@ -106,8 +86,6 @@ async fn a_server_that_never_answers_is_a_missed_deadline() {
 async fn nobody_there_is_unreachable() {
     let (listener, address) = listen().await;
     drop(listener);
-    let error = Client::connect(&format!("http://{address}"), token(), Timeouts::default())
-        .await
-        .expect_err("refused");
+    let error = Client::connect(&format!("http://{address}"), token(), Timeouts::default()).await.expect_err("refused");
     assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
 }

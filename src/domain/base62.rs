@@ -16,9 +16,7 @@ pub(super) fn encode<const WIDTH: usize>(mut value: u128) -> [u8; WIDTH] {
 
 /// Reads digits; none where one is foreign or the number is over 128 bits.
 pub(super) fn decode(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0_u128, |value, digit| {
-        value.checked_mul(62)?.checked_add(u128::from(value_of(*digit)?))
-    })
+    digits.iter().try_fold(0_u128, |value, digit| value.checked_mul(62)?.checked_add(u128::from(value_of(*digit)?)))
 }
 
 /// The digit for a random byte, or none where it must be thrown away so that

@@ -192,11 +192,8 @@ impl Caller {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, InactiveReason> {
-        let question = Question {
-            accepted_kinds: Kinds::CALLERS,
-            client_address: call.address,
-            required_scopes: Scopes::NONE,
-        };
+        let question =
+            Question { accepted_kinds: Kinds::CALLERS, client_address: call.address, required_scopes: Scopes::NONE };
         let scopes = match judge(Evidence::Proved { record, secret, holder }, &question, policy, now) {
             Judgement::Inactive(reason) => return Err(reason),
             Judgement::Active { scopes, missing: _ } => scopes,

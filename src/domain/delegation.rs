@@ -2,14 +2,8 @@
 //! credential with more than its own: scopes, networks and expiry alike.
 
 use super::{
-    account::Account,
-    caller::HolderRights,
-    credential::Kind,
-    network::Networks,
-    policy::Policy,
-    record::Grant,
-    scope::Scopes,
-    time::Timestamp,
+    account::Account, caller::HolderRights, credential::Kind, network::Networks, policy::Policy, record::Grant,
+    scope::Scopes, time::Timestamp,
 };
 
 /// What a new or changed credential is to be given.

@@ -102,7 +102,13 @@ mod tests {
     fn only_the_canonical_form_parses() {
         let text = "01890a5d-ac96-774b-bcce-b302099a8057";
         assert_eq!(text.parse::<CredentialId>().expect("canonical").to_string(), text);
-        for other in ["01890A5D-AC96-774B-BCCE-B302099A8057", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}", "", "x"] {
+        for other in [
+            "01890A5D-AC96-774B-BCCE-B302099A8057",
+            "01890a5dac96774bbcceb302099a8057",
+            "{01890a5d-ac96-774b-bcce-b302099a8057}",
+            "",
+            "x",
+        ] {
             assert_eq!(other.parse::<CredentialId>(), Err(MalformedId), "{other}");
         }
     }

@@ -69,8 +69,7 @@ impl Kinds {
     pub const NONE: Self = Self(0);
     /// What Introspect accepts of its subjects where its caller names none:
     /// all but service credentials, which are never active there.
-    pub const SUBJECTS: Self =
-        Self::NONE.with(Kind::Personal).with(Kind::DesktopSession).with(Kind::WebSession);
+    pub const SUBJECTS: Self = Self::NONE.with(Kind::Personal).with(Kind::DesktopSession).with(Kind::WebSession);
     /// What this authority accepts of its own callers.
     pub const CALLERS: Self = Self::SUBJECTS.with(Kind::Service);
 

@@ -13,10 +13,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-use super::{
-    credential::Plaintext,
-    digest::Fingerprint,
-};
+use super::{credential::Plaintext, digest::Fingerprint};
 
 const KEY_BYTES: usize = 32;
 
@@ -241,7 +238,10 @@ mod tests {
         assert_eq!(KeyRing::parse("").err(), Some(MalformedRing::Empty));
         assert_eq!(KeyRing::parse("a").err(), Some(MalformedRing::Line(1)));
         assert_eq!(KeyRing::parse("a:AAAA").err(), Some(MalformedRing::Line(1)));
-        assert_eq!(KeyRing::parse(&format!("{}{}", line("a", 1), line("a", 2))).err(), Some(MalformedRing::Duplicate(2)));
+        assert_eq!(
+            KeyRing::parse(&format!("{}{}", line("a", 1), line("a", 2))).err(),
+            Some(MalformedRing::Duplicate(2))
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@
 pub mod id;
 pub mod time;
 
-pub mod text;
-pub mod scope;
 pub mod network;
+pub mod scope;
+pub mod text;
 
 mod base62;
 pub mod credential;
@@ -15,10 +15,10 @@ pub mod digest;
 pub mod keys;
 
 pub mod account;
-pub mod policy;
-pub mod role;
-pub mod record;
-pub mod session;
-pub mod judgement;
 pub mod caller;
 pub mod delegation;
+pub mod judgement;
+pub mod policy;
+pub mod record;
+pub mod role;
+pub mod session;

@@ -100,8 +100,7 @@ impl Networks {
     /// Whether every address that these admit is admitted by `other` too.
     pub fn within(&self, other: &Self) -> bool {
         other.0.is_empty()
-            || (!self.0.is_empty()
-                && self.0.iter().all(|own| other.0.iter().any(|network| network.0.contains(&own.0))))
+            || (!self.0.is_empty() && self.0.iter().all(|own| other.0.iter().any(|network| network.0.contains(&own.0))))
     }
 
     /// Whether it admits every address.
@@ -164,7 +163,20 @@ mod tests {
 
     #[test]
     fn parsing_is_strict() {
-        for bad in ["", " 10.0.0.1", "10.0.0.1 ", "010.0.0.1", "10.1", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/-1", "::1%eth0", "[::1]", "10.0.0.0/8,11.0.0.0/8", "localhost"] {
+        for bad in [
+            "",
+            " 10.0.0.1",
+            "10.0.0.1 ",
+            "010.0.0.1",
+            "10.1",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "::1%eth0",
+            "[::1]",
+            "10.0.0.0/8,11.0.0.0/8",
+            "localhost",
+        ] {
             assert!(bad.parse::<Network>().is_err(), "{bad:?}");
         }
         for bad in ["", "10.0.0.1:80", "[::1]:80", "fe80::1%1", "127.1", "0x7f000001", "10.0.0.0/8"] {

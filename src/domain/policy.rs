@@ -198,19 +198,12 @@ impl Policy {
     }
 }
 
-fn close_over_implications(
-    categories: &[CategoryDocument],
-) -> Result<BTreeMap<Scope, BTreeSet<Scope>>, InvalidPolicy> {
+fn close_over_implications(categories: &[CategoryDocument]) -> Result<BTreeMap<Scope, BTreeSet<Scope>>, InvalidPolicy> {
     let mut direct: BTreeMap<Scope, Vec<Scope>> = BTreeMap::new();
     for scope in categories.iter().flat_map(|category| &category.scopes) {
         let malformed = |_| InvalidPolicy::Scope(scope.name.clone());
         let name: Scope = scope.name.parse().map_err(malformed)?;
-        let implies = scope
-            .implies
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<_, _>>()
-            .map_err(malformed)?;
+        let implies = scope.implies.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(malformed)?;
         if direct.insert(name, implies).is_some() {
             return Err(InvalidPolicy::Scope(scope.name.clone()));
         }
@@ -263,7 +256,10 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        assert_eq!(Policy::new(catalogue(&[("a", &["b"])])).err(), Some(InvalidPolicy::Implied("a".into(), "b".into())));
+        assert_eq!(
+            Policy::new(catalogue(&[("a", &["b"])])).err(),
+            Some(InvalidPolicy::Implied("a".into(), "b".into()))
+        );
         assert_eq!(Policy::new(catalogue(&[("a", &[]), ("a", &[])])).err(), Some(InvalidPolicy::Scope("a".into())));
         let document = Document { default_plan: Some("PRO".into()), ..Document::default() };
         assert_eq!(Policy::new(document).err(), Some(InvalidPolicy::DefaultPlan("PRO".into())));

@@ -97,7 +97,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_refused() {
-        for bad in ["a\u{200b}b", "a\u{200d}b", "\u{202e}abc", "a\u{2066}b", "a\u{feff}", "a\nb", "a\0b", "a\u{7f}b", "a\u{85}b", "a\u{2028}b", "a\u{ad}b", "\u{3164}", "a\u{fe0f}", "a\u{e0001}b"] {
+        for bad in [
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "\u{202e}abc",
+            "a\u{2066}b",
+            "a\u{feff}",
+            "a\nb",
+            "a\0b",
+            "a\u{7f}b",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{ad}b",
+            "\u{3164}",
+            "a\u{fe0f}",
+            "a\u{e0001}b",
+        ] {
             assert_eq!(Label::new(bad), Err(MalformedLabel::Invisible), "{bad:?}");
         }
         for blank in ["", " ", "\u{a0}\u{2003}"] {

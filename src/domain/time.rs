@@ -18,11 +18,7 @@ impl Timestamp {
 
     /// From microseconds since the epoch; a time outside 1970 to 9999 is refused.
     pub fn from_micros(micros: i64) -> Result<Self, OutOfRange> {
-        if (0..=Self::MAX.0).contains(&micros) {
-            Ok(Self(micros))
-        } else {
-            Err(OutOfRange)
-        }
+        if (0..=Self::MAX.0).contains(&micros) { Ok(Self(micros)) } else { Err(OutOfRange) }
     }
 
     /// From seconds and nanoseconds as protobuf has them; what is finer than a

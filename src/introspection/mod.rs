@@ -158,7 +158,10 @@ impl Introspector {
     }
 
     /// None where nothing of the right form was presented: junk costs no read.
-    async fn find<'a>(&self, presented: impl IntoIterator<Item = &'a Presented>) -> Result<Option<Found>, store::Error> {
+    async fn find<'a>(
+        &self,
+        presented: impl IntoIterator<Item = &'a Presented>,
+    ) -> Result<Option<Found>, store::Error> {
         let ids: BTreeSet<CredentialId> = presented.into_iter().map(|presented| presented.id).collect();
         if ids.is_empty() { Ok(None) } else { self.store.find(ids).await.map(Some) }
     }

@@ -78,7 +78,9 @@ pub(super) fn merge(
 fn read_value(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     match parsed {
-        Some(value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) | Value::String(_))) => value,
+        Some(
+            value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) | Value::String(_)),
+        ) => value,
         Some(Value::Float(_) | Value::Datetime(_)) | None => Value::String(text.to_owned()),
     }
 }

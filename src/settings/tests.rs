@@ -18,8 +18,11 @@ fn refusal(file: &str, environment: &[(&str, &str)]) -> String {
 #[test]
 fn flag_beats_environment_beats_file_beats_default() {
     let file = "[grpc]\nlisten = '127.0.0.1:1'\n[http]\nlisten = '127.0.0.1:2'\n[log]\nfilter = 'warn'";
-    let environment =
-        [("TOKEN_AUTHORITY__GRPC__LISTEN", "127.0.0.1:3"), ("TOKEN_AUTHORITY__HTTP__LISTEN", "127.0.0.1:4"), ("OTHER", "x")];
+    let environment = [
+        ("TOKEN_AUTHORITY__GRPC__LISTEN", "127.0.0.1:3"),
+        ("TOKEN_AUTHORITY__HTTP__LISTEN", "127.0.0.1:4"),
+        ("OTHER", "x"),
+    ];
     let flags = Flags { grpc_listen: Some("127.0.0.1:5".parse().expect("an address")), ..Flags::default() };
     let settings = merged(file, &environment, &flags).expect("valid");
     assert_eq!(settings.grpc.listen.port(), 5);

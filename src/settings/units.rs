@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{domain::time::Lifetime, store::{Location, Url}};
+use crate::{
+    domain::time::Lifetime,
+    store::{Location, Url},
+};
 
 /// A span of time, as `30s`, `1h 30m` or `365days`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +22,9 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|error| de::Error::custom(format!("{text:?} is not a span of time such as \"30s\" or \"365days\": {error}")))
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            de::Error::custom(format!("{text:?} is not a span of time such as \"30s\" or \"365days\": {error}"))
+        })
     }
 }
 

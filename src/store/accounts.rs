@@ -63,10 +63,8 @@ impl Snapshot {
         use entity::account::{Column, Entity};
 
         let after = after.map(|after| Column::AccountId.gt(after.as_str()));
-        let query = Entity::find()
-            .filter(Condition::all().add_option(after))
-            .order_by_asc(Column::AccountId)
-            .limit(limit);
+        let query =
+            Entity::find().filter(Condition::all().add_option(after)).order_by_asc(Column::AccountId).limit(limit);
         query.all(self.connection()).await?.into_iter().map(convert::account).collect()
     }
 
@@ -83,10 +81,9 @@ impl Snapshot {
             credential::{Column, Entity},
         };
 
-        let of_this_generation = Expr::col((Entity, Column::Generation))
-            .gte(Expr::col((account::Entity, account::Column::TokenGeneration)));
-        let on_account =
-            Expr::col((Entity, Column::Account)).equals((account::Entity, account::Column::Id));
+        let of_this_generation =
+            Expr::col((Entity, Column::Generation)).gte(Expr::col((account::Entity, account::Column::TokenGeneration)));
+        let on_account = Expr::col((Entity, Column::Account)).equals((account::Entity, account::Column::Id));
         let mut query = Entity::find()
             .select_only()
             .column(Column::Account)
@@ -97,10 +94,7 @@ impl Snapshot {
             .group_by(Column::Account);
         QueryTrait::query(&mut query).join(JoinType::InnerJoin, account::Entity, on_account);
         let rows: Vec<(uuid::Uuid, i64)> = query.into_tuple().all(self.connection()).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(account, tokens)| (AccountKey::from_uuid(account), tokens.unsigned_abs()))
-            .collect())
+        Ok(rows.into_iter().map(|(account, tokens)| (AccountKey::from_uuid(account), tokens.unsigned_abs())).collect())
     }
 
     /// The live tokens that count against an account's plan, by id, each with
@@ -191,10 +185,7 @@ fn counted(counts_imported: bool, now: Timestamp) -> Condition {
     use entity::credential::Column;
 
     let imported = (!counts_imported).then(|| Column::Imported.eq(false));
-    Condition::all()
-        .add(Column::Kind.eq(kind_code(Kind::Personal)))
-        .add(going_on(now))
-        .add_option(imported)
+    Condition::all().add(Column::Kind.eq(kind_code(Kind::Personal))).add(going_on(now)).add_option(imported)
 }
 
 fn live_tokens_of(

@@ -85,10 +85,14 @@ pub enum ConnectError {
         source: std::io::Error,
     },
     /// PostgreSQL only reads here.
-    #[error("the PostgreSQL server is a standby (in recovery): revocation cannot be immediate there; give the primary's URL")]
+    #[error(
+        "the PostgreSQL server is a standby (in recovery): revocation cannot be immediate there; give the primary's URL"
+    )]
     Standby,
     /// PostgreSQL may lose what it acknowledged.
-    #[error("the PostgreSQL server runs with fsync = off: a revocation that was acknowledged could be lost; turn it on")]
+    #[error(
+        "the PostgreSQL server runs with fsync = off: a revocation that was acknowledged could be lost; turn it on"
+    )]
     FsyncOff,
     /// The driver's own failure.
     #[error("cannot connect to the database")]
@@ -174,13 +178,7 @@ fn lock_beside(database: &Path) -> Result<File, ConnectError> {
     if let Some(directory) = database.parent() {
         fs::create_dir_all(directory).map_err(failed)?;
     }
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
+    let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(ConnectError::InUse(database.to_owned())),

@@ -128,9 +128,8 @@ impl Snapshot {
         use entity::secret::{Column, Entity};
 
         let mut secrets: HashMap<Uuid, Vec<SecretRecord>> = HashMap::new();
-        let query = Entity::find()
-            .filter(Column::Credential.is_in(rows.iter().map(|row| row.id)))
-            .order_by_desc(Column::Id);
+        let query =
+            Entity::find().filter(Column::Credential.is_in(rows.iter().map(|row| row.id))).order_by_desc(Column::Id);
         for row in query.all(self.connection()).await? {
             secrets.entry(row.credential).or_default().push(convert::secret(row)?);
         }

@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::{
     Error, Snapshot,
@@ -193,10 +191,7 @@ impl Snapshot {
         limit: u64,
     ) -> Result<Vec<Record>, Error> {
         let before = before.map(|before| Column::Id.lt(before.uuid()));
-        let query = query
-            .filter(Condition::all().add_option(before))
-            .order_by_desc(Column::Id)
-            .limit(limit);
+        let query = query.filter(Condition::all().add_option(before)).order_by_desc(Column::Id).limit(limit);
         let rows = query.all(self.connection()).await?;
         self.with_secrets(rows).await
     }

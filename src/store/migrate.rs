@@ -60,7 +60,9 @@ impl Store {
 async fn pending(connection: &impl sea_orm::ConnectionTrait) -> Result<usize, DbErr> {
     let backend = connection.get_database_backend();
     let query = match backend {
-        DbBackend::Postgres => "SELECT 1 FROM pg_tables WHERE schemaname = ANY (current_schemas(false)) AND tablename = 'seaql_migrations'",
+        DbBackend::Postgres => {
+            "SELECT 1 FROM pg_tables WHERE schemaname = ANY (current_schemas(false)) AND tablename = 'seaql_migrations'"
+        }
         _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
     };
     let is_new = connection.query_one_raw(Statement::from_string(backend, query)).await?.is_none();

@@ -173,11 +173,17 @@ fn of_ended_generations(horizon: i64) -> sea_orm::sea_query::SelectStatement {
         .inner_join(
             raise::Entity,
             Condition::all()
-                .add(Expr::col((raise::Entity, raise::Column::Account)).equals((credential::Entity, credential::Column::Account)))
+                .add(
+                    Expr::col((raise::Entity, raise::Column::Account))
+                        .equals((credential::Entity, credential::Column::Account)),
+                )
                 .add(Expr::col((raise::Entity, raise::Column::Series)).eq(of_its_series))
                 .add(
-                    Expr::col((raise::Entity, raise::Column::Generation))
-                        .eq(Expr::col((credential::Entity, credential::Column::Generation)).add(1)),
+                    Expr::col((raise::Entity, raise::Column::Generation)).eq(Expr::col((
+                        credential::Entity,
+                        credential::Column::Generation,
+                    ))
+                    .add(1)),
                 )
                 .add(Expr::col((raise::Entity, raise::Column::RaiseTime)).lt(horizon)),
         )

@@ -50,9 +50,7 @@ impl Store {
             // Deferred: the first read takes the snapshot, and excludes nobody.
             self.reader().begin().await?
         } else {
-            self.reader()
-                .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
-                .await?
+            self.reader().begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?
         };
         Ok(Snapshot { connection, store: self.clone() })
     }
@@ -135,4 +133,3 @@ impl Snapshot {
         }
     }
 }
-

@@ -14,8 +14,9 @@ use std::{
 };
 
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
-    QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _, prelude::Expr,
+    ActiveValue::Set, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _,
+    FromQueryResult, QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
+    prelude::Expr,
 };
 use uuid::Uuid;
 

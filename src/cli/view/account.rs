@@ -79,11 +79,7 @@ impl AccountView {
     }
 
     pub(super) fn card(&self) -> Card {
-        let limited = if self.limit_permissions {
-            "cut down to permissions"
-        } else {
-            "as granted"
-        };
+        let limited = if self.limit_permissions { "cut down to permissions" } else { "as granted" };
         Card::new()
             .field("Account", &self.account_id)
             .field("Username", &self.username)
@@ -120,8 +116,7 @@ pub(in crate::cli) struct AccountsListed {
 
 impl View for AccountsListed {
     fn table(&self) -> String {
-        let mut listing =
-            Listing::new(["ACCOUNT", "USERNAME", "EMAIL", "PLAN", "TOKENS", "STANDING"]);
+        let mut listing = Listing::new(["ACCOUNT", "USERNAME", "EMAIL", "PLAN", "TOKENS", "STANDING"]);
         for account in &self.accounts {
             listing.row([
                 &account.account_id,

@@ -25,14 +25,7 @@ pub(in crate::cli) struct Identity {
 
 impl From<v1::WhoAmIResponse> for Identity {
     fn from(response: v1::WhoAmIResponse) -> Self {
-        let v1::WhoAmIResponse {
-            account,
-            credential_id,
-            label,
-            scopes,
-            service_roles,
-            expire_time,
-        } = response;
+        let v1::WhoAmIResponse { account, credential_id, label, scopes, service_roles, expire_time } = response;
         Self {
             account: account.map(AccountView::from),
             credential_id,
@@ -46,16 +39,11 @@ impl From<v1::WhoAmIResponse> for Identity {
 
 impl View for Identity {
     fn table(&self) -> String {
-        let expiry = self
-            .expire_time
-            .map_or_else(|| "never".to_owned(), |time| time.to_string());
+        let expiry = self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string());
         let card = match &self.account {
             Some(account) => account.card().field("Scopes", &self.scopes.join(" ")),
             None => Card::new().field("Service roles", &self.service_roles.join(" ")),
         };
-        card.field("Credential", &self.credential_id)
-            .field("Label", &self.label)
-            .field("Expires", &expiry)
-            .render()
+        card.field("Credential", &self.credential_id).field("Label", &self.label).field("Expires", &expiry).render()
     }
 }

@@ -64,10 +64,7 @@ pub(super) trait Record: View {
 
 impl<V: Record> Minted<V> {
     pub(super) fn new(record: V, secret: String) -> Self {
-        Self {
-            record,
-            secret: Secret(Zeroizing::new(secret)),
-        }
+        Self { record, secret: Secret(Zeroizing::new(secret)) }
     }
 
     /// The record's id, and what it is the id of.
@@ -84,10 +81,7 @@ impl<V: Record> Minted<V> {
     pub(super) fn table(&self) -> Zeroizing<String> {
         let table = self.record.table();
         let secret = self.secret();
-        Zeroizing::new(format!(
-            "{table}\n\n{}\n\nThis secret is not shown again: store it now.",
-            *secret
-        ))
+        Zeroizing::new(format!("{table}\n\n{}\n\nThis secret is not shown again: store it now.", *secret))
     }
 
     /// The record and the secret for programs.

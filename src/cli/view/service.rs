@@ -64,19 +64,15 @@ impl From<v1::ServiceCredential> for ServiceCredentialView {
 
 impl ServiceCredentialView {
     fn expiry(&self) -> String {
-        self.expire_time
-            .map_or_else(|| "never".to_owned(), |time| time.to_string())
+        self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
     }
 
     fn last_used(&self) -> String {
-        self.last_used_time
-            .map_or_else(|| "never".to_owned(), |time| time.to_string())
+        self.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
     }
 
     fn revoked(&self) -> String {
-        self.revoke_time
-            .map(|time| time.to_string())
-            .unwrap_or_default()
+        self.revoke_time.map(|time| time.to_string()).unwrap_or_default()
     }
 }
 
@@ -89,11 +85,8 @@ pub(in crate::cli) struct ServiceCredentialShown {
 impl View for ServiceCredentialShown {
     fn table(&self) -> String {
         let credential = &self.credential;
-        let networks = if credential.allowed_cidrs.is_empty() {
-            "any".to_owned()
-        } else {
-            credential.allowed_cidrs.join(" ")
-        };
+        let networks =
+            if credential.allowed_cidrs.is_empty() { "any".to_owned() } else { credential.allowed_cidrs.join(" ") };
         Card::new()
             .field("Credential", &credential.credential_id)
             .field("Name", &credential.name)
@@ -124,15 +117,7 @@ pub(in crate::cli) struct ServiceCredentialsListed {
 
 impl View for ServiceCredentialsListed {
     fn table(&self) -> String {
-        let mut listing = Listing::new([
-            "CREDENTIAL",
-            "NAME",
-            "ROLES",
-            "EXPIRES",
-            "REVOKED",
-            "LAST USED",
-            "HINT",
-        ]);
+        let mut listing = Listing::new(["CREDENTIAL", "NAME", "ROLES", "EXPIRES", "REVOKED", "LAST USED", "HINT"]);
         for credential in &self.credentials {
             listing.row([
                 &credential.credential_id,

@@ -67,11 +67,7 @@ fn plain() -> Table {
 }
 
 fn cell(value: &str) -> String {
-    if value.is_empty() {
-        ABSENT.to_owned()
-    } else {
-        escape(value)
-    }
+    if value.is_empty() { ABSENT.to_owned() } else { escape(value) }
 }
 
 fn render(mut table: Table) -> String {

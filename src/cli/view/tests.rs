@@ -47,10 +47,7 @@ fn credential() -> v1::ServiceCredential {
     v1::ServiceCredential {
         credential_id: "01890a5d-ac96-774b-bcce-b302099a8058".to_owned(),
         name: "gateway".to_owned(),
-        roles: vec![
-            v1::ServiceRole::Introspector.into(),
-            v1::ServiceRole::TrustedLogin.into(),
-        ],
+        roles: vec![v1::ServiceRole::Introspector.into(), v1::ServiceRole::TrustedLogin.into()],
         hint: "svc_\u{2026}aB3d".to_owned(),
         create_time: Some(time(1_893_456_000)),
         ..v1::ServiceCredential::default()
@@ -68,9 +65,7 @@ fn tokens_in_a_table() {
         last_used_time: Some(time(1_893_456_001)),
         ..token()
     };
-    let listed = TokensListed {
-        tokens: vec![token().into(), other.into()],
-    };
+    let listed = TokensListed { tokens: vec![token().into(), other.into()] };
     assert_snapshot!(listed.table());
 }
 
@@ -100,18 +95,14 @@ fn a_token_with_all_its_fields() {
         ],
         ..token()
     };
-    let shown = TokenShown {
-        token: ended.into(),
-    };
+    let shown = TokenShown { token: ended.into() };
     assert_snapshot!("a_token_as_a_card", shown.table());
     assert_snapshot!("a_token_as_json", shown.json().as_str());
 }
 
 #[test]
 fn a_new_secret_is_shown_once_with_what_it_belongs_to() {
-    let record = TokenShown {
-        token: token().into(),
-    };
+    let record = TokenShown { token: token().into() };
     let minted = Minted::new(record, "dt_secret".to_owned());
     assert_snapshot!("a_new_secret_in_a_table", minted.table().as_str());
     assert_snapshot!("a_new_secret_as_json", minted.json().as_str());
@@ -128,31 +119,19 @@ fn a_secrets_debug_is_redacted() {
 
 #[test]
 fn accounts() {
-    let shown = AccountShown {
-        account: account().into(),
-    };
+    let shown = AccountShown { account: account().into() };
     assert_snapshot!("an_account_as_a_card", shown.table());
     assert_snapshot!("an_account_as_json", shown.json().as_str());
-    let unbounded = v1::Account {
-        token_limit_unbounded: true,
-        suspended: true,
-        ..account()
-    };
-    let listed = AccountsListed {
-        accounts: vec![account().into(), unbounded.into()],
-    };
+    let unbounded = v1::Account { token_limit_unbounded: true, suspended: true, ..account() };
+    let listed = AccountsListed { accounts: vec![account().into(), unbounded.into()] };
     assert_snapshot!("accounts_in_a_table", listed.table());
 }
 
 #[test]
 fn service_credentials() {
-    let listed = ServiceCredentialsListed {
-        credentials: vec![credential().into()],
-    };
+    let listed = ServiceCredentialsListed { credentials: vec![credential().into()] };
     assert_snapshot!("service_credentials_in_a_table", listed.table());
-    let shown = ServiceCredentialShown {
-        credential: credential().into(),
-    };
+    let shown = ServiceCredentialShown { credential: credential().into() };
     assert_snapshot!("a_service_credential_as_a_card", shown.table());
     assert_snapshot!("a_service_credential_as_json", shown.json().as_str());
 }
@@ -194,28 +173,16 @@ fn nothing_that_a_terminal_obeys_gets_through() {
         created_by: "\u{7f}".to_owned(),
         ..token()
     };
-    let listed = TokensListed {
-        tokens: vec![hostile.clone().into()],
-    };
-    let shown = TokenShown {
-        token: hostile.clone().into(),
-    };
-    for text in [
-        listed.table(),
-        shown.table(),
-        listed.json().to_string(),
-        shown.json().to_string(),
-    ] {
-        let invisible: Vec<char> = text
-            .chars()
-            .filter(|character| *character != '\n' && is_invisible(*character))
-            .collect();
+    let listed = TokensListed { tokens: vec![hostile.clone().into()] };
+    let shown = TokenShown { token: hostile.clone().into() };
+    for text in [listed.table(), shown.table(), listed.json().to_string(), shown.json().to_string()] {
+        let invisible: Vec<char> =
+            text.chars().filter(|character| *character != '\n' && is_invisible(*character)).collect();
         assert!(invisible.is_empty(), "{invisible:?} in {text:?}");
     }
     assert_eq!(listed.table().lines().count(), 2, "a label adds no lines");
 
-    let parsed: serde_json::Value =
-        serde_json::from_str(&shown.json()).expect("still the same document");
+    let parsed: serde_json::Value = serde_json::from_str(&shown.json()).expect("still the same document");
     assert_eq!(parsed["token"]["label"], hostile.label);
     assert_eq!(parsed["token"]["scopes"][0], "a\0b");
 }

@@ -105,12 +105,7 @@ impl From<v1::Token> for TokenView {
 
 impl From<v1::TokenSecret> for SecretView {
     fn from(secret: v1::TokenSecret) -> Self {
-        let v1::TokenSecret {
-            secret_id,
-            create_time,
-            end_time,
-            last_used_time,
-        } = secret;
+        let v1::TokenSecret { secret_id, create_time, end_time, last_used_time } = secret;
         Self {
             secret_id,
             create_time: create_time.map(Time),
@@ -123,29 +118,19 @@ impl From<v1::TokenSecret> for SecretView {
 impl TokenView {
     /// What the token may do, in a word or a few.
     fn rights(&self) -> String {
-        if self.inherits_permissions {
-            "(inherits)".to_owned()
-        } else {
-            self.scopes.join(" ")
-        }
+        if self.inherits_permissions { "(inherits)".to_owned() } else { self.scopes.join(" ") }
     }
 
     fn expiry(&self) -> String {
-        self.expire_time
-            .map_or_else(|| "never".to_owned(), |time| time.to_string())
+        self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
     }
 
     fn last_used(&self) -> String {
-        self.last_used_time
-            .map_or_else(|| "never".to_owned(), |time| time.to_string())
+        self.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
     }
 
     fn networks(&self) -> String {
-        if self.allowed_cidrs.is_empty() {
-            "any".to_owned()
-        } else {
-            self.allowed_cidrs.join(" ")
-        }
+        if self.allowed_cidrs.is_empty() { "any".to_owned() } else { self.allowed_cidrs.join(" ") }
     }
 
     fn card(&self) -> Card {
@@ -166,11 +151,7 @@ impl TokenView {
             .field("Last used", &self.last_used())
             .field("Last used from", &self.last_used_ip)
             .field("Uses", &self.use_count.to_string());
-        let card = if self.imported {
-            card.field("Imported", "yes")
-        } else {
-            card
-        };
+        let card = if self.imported { card.field("Imported", "yes") } else { card };
         // With one secret there is nothing to choose between.
         if self.secrets.len() < 2 {
             return card;
@@ -210,15 +191,7 @@ pub(in crate::cli) struct TokensListed {
 
 impl View for TokensListed {
     fn table(&self) -> String {
-        let mut listing = Listing::new([
-            "TOKEN",
-            "LABEL",
-            "STATE",
-            "SCOPES",
-            "EXPIRES",
-            "LAST USED",
-            "HINT",
-        ]);
+        let mut listing = Listing::new(["TOKEN", "LABEL", "STATE", "SCOPES", "EXPIRES", "LAST USED", "HINT"]);
         for token in &self.tokens {
             listing.row([
                 &token.token_id,
@@ -260,8 +233,6 @@ pub(in crate::cli) struct TokensRevoked {
 
 impl View for TokensRevoked {
     fn table(&self) -> String {
-        Card::new()
-            .field("Revoked", &self.revoked_count.to_string())
-            .render()
+        Card::new().field("Revoked", &self.revoked_count.to_string()).render()
     }
 }

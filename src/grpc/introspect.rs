@@ -1,0 +1,178 @@
+//! Introspect and BatchIntrospect: questions in, verdicts out. All that is
+//! inactive looks alike, but to callers that may see why.
+
+use tonic::Status;
+use zeroize::Zeroizing;
+
+use super::{
+    convert::{self, Converted, kind, timestamp, unknown_value},
+    status::{self, BadField},
+};
+use crate::{
+    domain::{
+        caller::{Operation, Permit},
+        credential::Kind,
+        judgement::{InactiveReason, Kinds, Question},
+        scope::Scope,
+    },
+    introspection::{Active, Busy, Inquiry, Introspector, Verdict},
+    proto::v1 as proto,
+};
+
+/// How many credentials one call may ask about.
+const MAX_BATCH: usize = 500;
+
+pub(super) async fn one(
+    introspector: &Introspector,
+    permit: &Permit,
+    request: proto::IntrospectRequest,
+) -> Result<proto::IntrospectResponse, Status> {
+    let inquiries = [inquiry(request)?];
+    let verdicts = introspector.introspect(&inquiries).await.map_err(|error| status::unavailable(&error))?;
+    match verdicts.into_iter().next() {
+        Some(Ok(verdict)) => Ok(answer(verdict, sees_reasons(permit))),
+        Some(Err(busy)) => Err(status::too_busy(busy)),
+        None => unreachable!("one inquiry has one verdict"),
+    }
+}
+
+pub(super) async fn batch(
+    introspector: &Introspector,
+    permit: &Permit,
+    request: proto::BatchIntrospectRequest,
+) -> Result<proto::BatchIntrospectResponse, Status> {
+    let proto::BatchIntrospectRequest { requests } = request;
+    if !(1..=MAX_BATCH).contains(&requests.len()) {
+        let problem = format!("1 to {MAX_BATCH} are wanted");
+        return Err(BadField::new("requests", "INVALID_BATCH_SIZE", problem).into());
+    }
+    let numbered = requests.into_iter().enumerate();
+    let inquiries = numbered
+        .map(|(index, request)| inquiry(request).map_err(|bad| bad.within(&format!("requests[{index}]"))))
+        .collect::<Converted<Vec<_>>>()?;
+    let verdicts = introspector.introspect(&inquiries).await.map_err(|error| status::unavailable(&error))?;
+    let sees_reasons = sees_reasons(permit);
+    let results = verdicts.into_iter().map(|verdict| proto::BatchIntrospectResult {
+        result: Some(match verdict {
+            Ok(verdict) => proto::batch_introspect_result::Result::Response(answer(verdict, sees_reasons)),
+            Err(busy) => proto::batch_introspect_result::Result::Failure(failure(busy)),
+        }),
+    });
+    Ok(proto::BatchIntrospectResponse { results: results.collect() })
+}
+
+fn sees_reasons(permit: &Permit) -> bool {
+    permit.caller().clone().permit(Operation::SeeInactiveReasons).is_ok()
+}
+
+fn inquiry(message: proto::IntrospectRequest) -> Converted<Inquiry> {
+    let proto::IntrospectRequest { token, required_scopes, client_ip, max_staleness, accepted_kinds } = message;
+    // Every answer is as fresh as can be, which keeps within any staleness.
+    if let Some(max_staleness) = max_staleness {
+        convert::span("max_staleness", "INVALID_MAX_STALENESS", max_staleness)?;
+    }
+    let client_address = match client_ip.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| BadField::new("client_ip", "INVALID_CLIENT_IP", error))?),
+    };
+    Ok(Inquiry {
+        unverified_token: Zeroizing::new(token),
+        question: Question {
+            accepted_kinds: kinds(&accepted_kinds)?,
+            client_address,
+            required_scopes: convert::scopes("required_scopes", &required_scopes)?,
+        },
+    })
+}
+
+fn kinds(codes: &[i32]) -> Converted<Kinds> {
+    use proto::CredentialKind as K;
+
+    if codes.is_empty() {
+        return Ok(Kinds::SUBJECTS);
+    }
+    let mut kinds = Kinds::NONE;
+    for code in codes {
+        kinds = kinds.with(match K::try_from(*code) {
+            Ok(K::Personal) => Kind::Personal,
+            Ok(K::Service) => Kind::Service,
+            Ok(K::DesktopSession) => Kind::DesktopSession,
+            Ok(K::WebSession) => Kind::WebSession,
+            Ok(K::Unspecified) | Err(_) => return Err(unknown_value("accepted_kinds")),
+        });
+    }
+    // Service credentials are never active as a subject.
+    Ok(kinds.intersection(Kinds::SUBJECTS))
+}
+
+fn answer(verdict: Verdict, sees_reasons: bool) -> proto::IntrospectResponse {
+    match verdict {
+        Verdict::Inactive(reason) => {
+            tracing::debug!(?reason, "inactive");
+            proto::IntrospectResponse {
+                active: false,
+                verdict: proto::Verdict::Unauthenticated.into(),
+                inactive_reason: if sees_reasons { inactive_reason(reason).into() } else { 0 },
+                ..proto::IntrospectResponse::default()
+            }
+        }
+        Verdict::Active(active) => active_answer(*active),
+    }
+}
+
+fn active_answer(active: Active) -> proto::IntrospectResponse {
+    let Active {
+        kind: active_kind,
+        id,
+        account_id,
+        username,
+        label,
+        scopes,
+        missing,
+        roles,
+        plan,
+        issue_time,
+        expire_time,
+    } = active;
+    let verdict = if missing.is_empty() { proto::Verdict::Allowed } else { proto::Verdict::InsufficientScope };
+    proto::IntrospectResponse {
+        active: true,
+        verdict: verdict.into(),
+        missing_scopes: missing.iter().map(ToString::to_string).collect(),
+        kind: kind(active_kind).into(),
+        token_id: id.to_string(),
+        account_id: account_id.to_string(),
+        username: username.unwrap_or_default(),
+        label,
+        scopes: scopes.iter().map(Scope::to_string).collect(),
+        roles,
+        plan: plan.unwrap_or_default(),
+        issue_time: Some(timestamp(issue_time)),
+        expire_time: expire_time.map(timestamp),
+        inactive_reason: 0,
+    }
+}
+
+fn failure(busy: Busy) -> proto::IntrospectFailure {
+    proto::IntrospectFailure {
+        reason: proto::IntrospectFailureReason::Busy.into(),
+        retry_after: prost_types::Duration::try_from(busy.retry_after).ok(),
+    }
+}
+
+fn inactive_reason(reason: InactiveReason) -> proto::InactiveReason {
+    use proto::InactiveReason as R;
+
+    match reason {
+        InactiveReason::Malformed => R::Malformed,
+        InactiveReason::Unknown => R::Unknown,
+        InactiveReason::WrongSecret => R::WrongSecret,
+        InactiveReason::Expired => R::Expired,
+        InactiveReason::Revoked => R::Revoked,
+        InactiveReason::AddressNotAllowed => R::AddressNotAllowed,
+        InactiveReason::AccountSuspended => R::AccountSuspended,
+        InactiveReason::OverPlanLimit => R::OverPlanLimit,
+        InactiveReason::SignedOut => R::SignedOut,
+        InactiveReason::KindNotAccepted => R::KindNotAccepted,
+    }
+}

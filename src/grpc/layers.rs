@@ -1,0 +1,208 @@
+//! What every call goes through: an id for the log, a deadline, and the
+//! `ErrorInfo` that refusals of the transport itself lack.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::status;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// The transport gives up when the caller does, and calls that CANCELLED. This
+/// layer answers a little earlier, with the right word.
+const HEAD_START: Duration = Duration::from_millis(5);
+
+/// What bounds a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long it may take, whatever longer time its caller allows.
+    pub max_deadline: Duration,
+}
+
+/// The id of a request: the caller's own `x-request-id` if it is 1 to 128
+/// visible ASCII characters, else a random one. It goes back with the reply.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(Arc<str>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let given = given.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+        Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string().into(), Into::into))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Puts [`CallService`] around the routes.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLayer {
+    limits: Limits,
+}
+
+impl CallLayer {
+    /// Bounds calls by `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, limits: self.limits }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct CallService<S> {
+    inner: S,
+    limits: Limits,
+}
+
+impl<S> Service<http::Request<Body>> for CallService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Send,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let id = RequestId::of(request.headers());
+        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let span = tracing::info_span!("call", rpc.method = method, request_id = %id);
+        let deadline = deadline(request.headers(), self.limits.max_deadline);
+        request.extensions_mut().insert(id.clone());
+
+        let inner = span.in_scope(|| self.inner.call(request));
+        let call = async move {
+            let bounded = tokio::time::timeout(deadline, AssertUnwindSafe(inner).catch_unwind());
+            let mut response = match bounded.await {
+                Ok(Ok(response)) => explained(response?),
+                Ok(Err(_)) => {
+                    // The panic itself is in the log already.
+                    refusal(Code::Internal, "INTERNAL", "the service failed")
+                }
+                Err(_) => refusal(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"),
+            };
+            tracing::debug!(
+                status = response.headers().get(Status::GRPC_STATUS).and_then(|code| code.to_str().ok()),
+                "answered"
+            );
+            if let Ok(id) = HeaderValue::from_str(&id.0) {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
+            Ok(response)
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+/// How long a call may take: what its caller allows (the gRPC specification's
+/// `grpc-timeout`), within our own bound.
+fn deadline(headers: &HeaderMap, max: Duration) -> Duration {
+    let allowed = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
+    allowed.map_or(max, |allowed| allowed.saturating_sub(HEAD_START).min(max))
+}
+
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 60 * 60)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+fn refusal(code: Code, reason: &str, message: &str) -> http::Response<Body> {
+    Status::with_error_details(code, message, status::info(reason)).into_http()
+}
+
+/// Gives a refusal of the transport itself, which has no details, the reason
+/// that all of ours have.
+fn explained(response: http::Response<Body>) -> http::Response<Body> {
+    if response.headers().contains_key(DETAILS) {
+        return response;
+    }
+    let Some(refused) = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok) else {
+        return response;
+    };
+    let (code, reason) = match refused.code() {
+        Code::Unimplemented => (Code::Unimplemented, "UNKNOWN_METHOD"),
+        // What the transport says of bytes that are no message of ours.
+        Code::Internal => (Code::InvalidArgument, "MALFORMED_REQUEST"),
+        Code::OutOfRange => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+        Code::NotFound => (Code::NotFound, "NOT_FOUND"),
+        Code::Cancelled => (Code::Cancelled, "CANCELLED"),
+        Code::InvalidArgument => (Code::InvalidArgument, "INVALID_ARGUMENT"),
+        other => (other, "REFUSED_BY_TRANSPORT"),
+    };
+    let message = match reason {
+        "MALFORMED_REQUEST" => "the request is not a message of this RPC",
+        _ => refused.message(),
+    };
+    refusal(code, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_are_read_as_the_specification_writes_them() {
+        assert_eq!(timeout("1H"), Some(Duration::from_secs(3_600)));
+        assert_eq!(timeout("99999999S"), Some(Duration::from_secs(99_999_999)));
+        assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
+        for bad in ["", "1", "S", "1x", "-1S", "100000000S", "1é", "1 S"] {
+            assert_eq!(timeout(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_plain_request_ids_are_taken_over() {
+        let id_of = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a header"));
+            RequestId::of(&headers).to_string()
+        };
+        assert_eq!(id_of("abc-1"), "abc-1");
+        for bad in ["", "a b", &"a".repeat(129)] {
+            assert_ne!(id_of(bad), bad);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The gRPC door. A handler is four steps: permit, convert, call, convert.
+
+mod accounts;
+mod convert;
+mod introspect;
+mod layers;
+mod request;
+mod services;
+mod sessions;
+mod status;
+mod tokens;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+pub use self::layers::{CallLayer, Limits};
+use self::request::Doorman;
+use crate::{
+    authority::Authority,
+    caller::Callers,
+    introspection::Introspector,
+    proto::{
+        self,
+        v1::{
+            account_service_server::AccountServiceServer,
+            service_credential_service_server::ServiceCredentialServiceServer,
+            session_service_server::SessionServiceServer, token_authority_service_server::TokenAuthorityServiceServer,
+        },
+    },
+};
+
+/// The services of the contract, by their full names.
+pub const SERVICES: [&str; 4] = [
+    proto::v1::token_authority_service_server::SERVICE_NAME,
+    proto::v1::session_service_server::SERVICE_NAME,
+    proto::v1::account_service_server::SERVICE_NAME,
+    proto::v1::service_credential_service_server::SERVICE_NAME,
+];
+
+/// What the handlers work with.
+#[derive(Clone, Debug)]
+struct Door {
+    doorman: Doorman,
+    authority: Authority,
+    introspector: Arc<Introspector>,
+}
+
+/// The routes of all services of the contract. A request of over
+/// `max_message_bytes` is refused.
+pub fn routes(authority: Authority, introspector: Arc<Introspector>, max_message_bytes: usize) -> Routes {
+    let doorman = Doorman::new(Callers::new(introspector.clone()));
+    let door = Door { doorman, authority, introspector };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
+        .add_service(SessionServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
+        .add_service(AccountServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
+        .add_service(ServiceCredentialServiceServer::new(door).max_decoding_message_size(max_message_bytes));
+    routes.routes()
+}

@@ -1,0 +1,167 @@
+//! What is the caller told? One place maps every refusal to a status (AIP-193)
+//! with exactly one `ErrorInfo`: domain `token-authority`, a constant reason.
+//! What the caller may know and what the log must know are two messages.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    authority::Error,
+    caller::Refusal,
+    domain::{
+        delegation::Excess,
+        scope::{Scope, Scopes},
+    },
+    introspection::{Busy, Fault},
+    store,
+};
+
+/// The domain of every `ErrorInfo`.
+pub(super) const DOMAIN: &str = "token-authority";
+
+/// When to come back after a fault of the authority itself.
+const RETRY_AFTER_FAULT: Duration = Duration::from_secs(1);
+
+/// A field that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadField {
+    field: String,
+    reason: &'static str,
+    problem: String,
+}
+
+impl BadField {
+    pub(super) fn new(field: impl Into<String>, reason: &'static str, problem: impl ToString) -> Self {
+        Self { field: field.into(), reason, problem: problem.to_string() }
+    }
+
+    /// The same within a repeated field or message.
+    pub(super) fn within(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+}
+
+impl From<BadField> for Status {
+    fn from(BadField { field, reason, problem }: BadField) -> Self {
+        let message = format!("{field}: {problem}");
+        let mut details = info(reason);
+        details.add_bad_request_violation(field, problem);
+        Status::with_error_details(Code::InvalidArgument, message, details)
+    }
+}
+
+pub(super) fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
+}
+
+fn info_with(reason: &str, metadata: impl IntoIterator<Item = (&'static str, String)>) -> ErrorDetails {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(code, message, info(reason))
+}
+
+/// A call that goes no further.
+pub(super) fn refused(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::NoCredential => {
+            plain(Code::Unauthenticated, "CREDENTIAL_REQUIRED", "a credential is wanted: authorization: Bearer …")
+        }
+        Refusal::BadCredential(reason) => {
+            tracing::info!(?reason, "a caller's credential is not good");
+            bad_credential()
+        }
+        Refusal::NotPermitted => not_permitted(),
+        Refusal::Fault(Fault::Store(error)) => unavailable(error),
+        Refusal::Fault(Fault::Busy(busy)) => too_busy(*busy),
+    }
+}
+
+fn bad_credential() -> Status {
+    plain(Code::Unauthenticated, "CREDENTIAL_INVALID", "the credential is not good")
+}
+
+fn not_permitted() -> Status {
+    plain(Code::PermissionDenied, "NOT_PERMITTED", "the caller may not do this")
+}
+
+/// An RPC of the contract that this version does not have yet.
+pub(super) fn not_implemented() -> Status {
+    plain(Code::Unimplemented, "NOT_IMPLEMENTED", "this version does not implement the RPC")
+}
+
+/// A fault of the database: never an answer, and worth another try.
+pub(super) fn unavailable(error: &store::Error) -> Status {
+    tracing::error!(error = error as &dyn std::error::Error, "the database failed");
+    let mut details = info("DATABASE_UNAVAILABLE");
+    details.set_retry_info(Some(RETRY_AFTER_FAULT));
+    Status::with_error_details(Code::Unavailable, "the service cannot answer now", details)
+}
+
+/// Too much to hash at once.
+pub(super) fn too_busy(busy: Busy) -> Status {
+    let mut details = info("TOO_BUSY");
+    details.set_retry_info(Some(busy.retry_after));
+    Status::with_error_details(Code::ResourceExhausted, busy.to_string(), details)
+}
+
+fn listed(scopes: &Scopes) -> String {
+    scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn scope_not_granted(message: String, scopes: String) -> Status {
+    let details = info_with("SCOPE_NOT_GRANTED", [("scopes", scopes)]);
+    Status::with_error_details(Code::PermissionDenied, message, details)
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Store(error) => unavailable(&error),
+            Error::Busy(busy) => too_busy(busy),
+            Error::CallerEnded => bad_credential(),
+            Error::NotPermitted => not_permitted(),
+            Error::InvalidPageToken => BadField::new("page_token", "INVALID_PAGE_TOKEN", message).into(),
+            Error::AccountWanted => BadField::new("account_id", "INVALID_ACCOUNT_ID", message).into(),
+            Error::AccountNotFound => plain(Code::NotFound, "ACCOUNT_NOT_FOUND", message),
+            Error::TokenNotFound => plain(Code::NotFound, "TOKEN_NOT_FOUND", message),
+            Error::ServiceNotFound => plain(Code::NotFound, "SERVICE_CREDENTIAL_NOT_FOUND", message),
+            Error::AccountSuspended => plain(Code::PermissionDenied, "ACCOUNT_SUSPENDED", message),
+            Error::UnknownScopes(scopes) => {
+                BadField::new("scopes", "UNKNOWN_SCOPE", format!("{message}: {}", listed(&scopes))).into()
+            }
+            Error::InvalidExpiry(_) => BadField::new("expiry", "INVALID_EXPIRY", message).into(),
+            Error::ScopesWanted => BadField::new("scopes", "SCOPES_REQUIRED", message).into(),
+            Error::Excess(Excess::Scopes(scopes)) => scope_not_granted(message, listed(&scopes)),
+            Error::Excess(Excess::Inheriting) => scope_not_granted(message, String::new()),
+            Error::Excess(Excess::Networks) => plain(Code::PermissionDenied, "NETWORK_NOT_GRANTED", message),
+            Error::Excess(Excess::Expiry) => plain(Code::PermissionDenied, "EXPIRY_NOT_GRANTED", message),
+            Error::TokenLimitReached { limit, plan, code, message } => {
+                let metadata = [("limit", limit.to_string()), ("plan", plan), ("code", code)];
+                let mut details = info_with("TOKEN_LIMIT_REACHED", metadata);
+                details.add_quota_failure_violation("tokens", message.clone());
+                Status::with_error_details(Code::PermissionDenied, message, details)
+            }
+            Error::UnknownPlan => BadField::new("plan", "UNKNOWN_PLAN", message).into(),
+            Error::RequestIdReused(first) => {
+                let details = info_with("REQUEST_ID_REUSED", [("token_id", first.to_string())]);
+                Status::with_error_details(Code::AlreadyExists, message, details)
+            }
+            Error::DesktopSessionViewOnly => plain(Code::FailedPrecondition, "DESKTOP_SESSION_VIEW_ONLY", message),
+            Error::UpdateMaskRequired => BadField::new("update_mask", "UPDATE_MASK_REQUIRED", message).into(),
+            Error::EtagMismatch => plain(Code::Aborted, "ETAG_MISMATCH", message),
+            Error::UsernameTaken => plain(Code::AlreadyExists, "USERNAME_TAKEN", message),
+            Error::NameTaken => plain(Code::AlreadyExists, "NAME_TAKEN", message),
+            Error::LastAdmin => plain(Code::FailedPrecondition, "LAST_ADMIN", message),
+            Error::TwoSecretsLive => plain(Code::FailedPrecondition, "TWO_SECRETS_LIVE", message),
+            Error::OverlapTooLong => BadField::new("overlap", "INVALID_OVERLAP", message).into(),
+            Error::Ended => plain(Code::FailedPrecondition, "CREDENTIAL_ENDED", message),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What runs? Everything is built here, by hand and in order: the database, the
+//! keys, the policy, the use cases, the doors; then served, watched, and
+//! brought to its end without dropping what is in flight.
+
+mod health;
+mod retention;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+
+use crate::{
+    authority::{Authority, bootstrap},
+    domain::keys::Keys,
+    grpc, http,
+    introspection::{Bcrypt, Introspector, Prover},
+    proto,
+    settings::{InvalidSetting, Settings},
+    store::{ConnectError, MigrateError, Store},
+};
+
+/// How often an idle connection is asked whether its client is still there, and
+/// how long that may take to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many streams a client may reset, before or after they were accepted,
+/// until its connection is ended (CVE-2023-44487 and its kin).
+const MAX_RESETS: usize = 100;
+/// How large the headers of a call may be, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How long what is in flight may take when the service is to end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is refused.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The schema does not fit.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Keys, policy or the first administrator cannot be had.
+    #[error(transparent)]
+    Bootstrap(#[from] bootstrap::Error),
+    /// A listener cannot be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Reflection cannot be served.
+    #[error("the contract's descriptors cannot be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Why a running service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The gRPC server failed.
+    #[error("the gRPC server failed")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed")]
+    Http(#[from] std::io::Error),
+    /// Something panicked.
+    #[error("a server's task failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Server {
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    bcrypt: Bcrypt,
+    stop: CancellationToken,
+    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    http: JoinHandle<Result<(), std::io::Error>>,
+}
+
+/// What starting takes, and the commands on the server's host as well.
+struct Foundation {
+    store: Store,
+    keys: Arc<Keys>,
+    bcrypt: Bcrypt,
+}
+
+impl Foundation {
+    async fn lay(settings: &Settings) -> Result<Self, StartError> {
+        let store = Store::open(settings.store_config()?).await?;
+        if store.is_embedded() || settings.database.migrate_on_start {
+            store.migrate().await?;
+        } else {
+            store.check_schema().await?;
+        }
+        let keys = Arc::new(bootstrap::load_keys(&store, &settings.master_key_file()).await?);
+        let credentials = &settings.credentials;
+        let bcrypt = Bcrypt::new(credentials.bcrypt_cost, settings.bcrypt_threads(), credentials.bcrypt_queue);
+        Ok(Self { store, keys, bcrypt })
+    }
+}
+
+/// Brings the database's schema up to this version; tells how many migrations
+/// that took.
+pub async fn migrate(settings: &Settings) -> Result<usize, StartError> {
+    let store = Store::open(settings.store_config()?).await?;
+    Ok(store.migrate().await?)
+}
+
+/// Replaces a lost admin token.
+pub async fn reset_admin(settings: &Settings) -> Result<(), StartError> {
+    let Foundation { store, keys, bcrypt } = Foundation::lay(settings).await?;
+    let forms = settings.rules()?.forms;
+    bootstrap::reset_admin(&store, &keys, &bcrypt, &forms, &settings.admin_token_file()).await?;
+    Ok(())
+}
+
+impl Server {
+    /// Starts everything; when it returns, calls are answered.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let Foundation { store, keys, bcrypt } = Foundation::lay(settings).await?;
+        let rules = settings.rules()?;
+        bootstrap::apply_policy(&store, settings.policy.clone()).await?;
+        let admin_token_file = settings.admin_token_file();
+        if bootstrap::ensure_admin(&store, &keys, &bcrypt, &rules.forms, &admin_token_file).await? {
+            tracing::info!(file = %admin_token_file.display(), "the first administrator's token is in this file");
+        }
+        tracing::info!(file = %settings.master_key_file().display(), current = %keys.current().id(), "master keys loaded");
+
+        let prover = Prover::new(store.clone(), keys.clone(), bcrypt.clone(), settings.introspection.remembered_proofs);
+        let manage_scope = rules.manage_scope.clone();
+        let introspector = Introspector::new(store.clone(), rules.forms.clone(), prover, manage_scope);
+        let authority = Authority::new(store.clone(), keys, bcrypt.clone(), rules);
+
+        let grpc_listener = listen(settings.grpc.listen).await?;
+        let http_listener = listen(settings.http.listen).await?;
+        let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;
+        let http_address = local_address(&http_listener, settings.http.listen)?;
+
+        let stop = CancellationToken::new();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let (ready, is_ready) = watch::channel(false);
+        health::look_once(&store, &health, &ready).await;
+        tokio::spawn(health::watch(store.clone(), health, ready, stop.clone()));
+        tokio::spawn(retention::run(store, settings.retention.clone(), stop.clone()));
+
+        let mut routes = grpc::routes(authority, Arc::new(introspector), settings.grpc.max_message_bytes)
+            .add_service(health_service);
+        if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
+            let descriptors = || {
+                tonic_reflection::server::Builder::configure()
+                    .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+                    .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            };
+            routes = routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?);
+        }
+        let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
+        let grpc = tonic::transport::Server::builder()
+            .max_concurrent_streams(settings.grpc.max_streams_per_connection)
+            .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+            .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(grpc::CallLayer::new(limits))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)),
+                stop.clone().cancelled_owned(),
+            );
+        let http = axum::serve(http_listener, http::routes(is_ready))
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        let server =
+            Self { grpc_address, http_address, bcrypt, stop, grpc: tokio::spawn(grpc), http: tokio::spawn(http) };
+        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
+        Ok(server)
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where HTTP is served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// How often bcrypt ran.
+    pub fn bcrypt_runs(&self) -> u64 {
+        self.bcrypt.runs()
+    }
+
+    /// Runs until `ended` does, or a server fails; then finishes what is in
+    /// flight.
+    pub async fn run_until(mut self, ended: impl Future<Output = ()>) -> Result<(), ServeError> {
+        tokio::select! {
+            () = ended => {}
+            result = &mut self.grpc => return Ok(result??),
+            result = &mut self.http => return Ok(result??),
+        }
+        tracing::info!("ending: what is in flight is finished first");
+        self.stop.cancel();
+        let both = async {
+            (&mut self.grpc).await??;
+            Ok((&mut self.http).await??)
+        };
+        match tokio::time::timeout(SHUTDOWN_GRACE, both).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::warn!("calls in flight took too long, and were dropped");
+                self.grpc.abort();
+                self.http.abort();
+                Ok(())
+            }
+        }
+    }
+
+    /// Finishes what is in flight and ends.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        self.run_until(std::future::ready(())).await
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+}

@@ -1,0 +1,31 @@
+//! When is what has ended removed? Every now and then, until the service ends.
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    settings::Retention,
+    store::{Purged, Store},
+};
+
+/// Removes what is past its retention, once at the start and then at each
+/// interval.
+pub(super) async fn run(store: Store, retention: Retention, stop: CancellationToken) {
+    let mut ticks = interval(retention.interval.0);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match store.purge(retention.ended.0, retention.changes.0).await {
+            Ok(purged) if purged == Purged::default() => {}
+            Ok(Purged { credentials, secrets, changes }) => {
+                tracing::info!(credentials, secrets, changes, "removed what was past its retention");
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "removing what is past its retention failed");
+            }
+        }
+    }
+}
