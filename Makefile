@@ -1,0 +1,36 @@
+# The habits of working here; scripts/check is what does them, and CI's command.
+.DEFAULT_GOAL := help
+.PHONY: help check test fmt clippy doc proto-lint proto-baseline run tour clean-tools
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
+
+check: ## everything that CI does
+	@scripts/check
+
+test: ## all tests, on SQLite and on a PostgreSQL of their own
+	@scripts/check test
+
+fmt: ## format the code
+	@cargo fmt --all
+
+clippy: ## lint the code, warnings denied
+	@scripts/check clippy
+
+doc: ## build the documentation, warnings denied
+	@scripts/check doc
+
+proto-lint: ## lint the contract and compare it with its baseline
+	@scripts/check proto
+
+proto-baseline: ## make the contract as it is the baseline: a release's step
+	@"$$(scripts/install-buf)" build --exclude-source-info --output proto/baseline.binpb
+
+run: ## serve from ./data, on the default ports
+	@cargo run --release --locked -- serve
+
+tour: ## execute the README's tour as written
+	@scripts/check tour
+
+clean-tools: ## remove what scripts/ installed under target/tools
+	@rm -rf target/tools

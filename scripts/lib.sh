@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Shared by the scripts beside this file, which source it: how a tool that is
+# missing gets installed. Everything goes under target/tools, pinned, from a
+# package registry by the package's name. Debian's packages are used only as
+# root, and only where apt-get is at hand.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools=$root/target/tools
+
+# What is said goes to stderr: an installer's stdout is the path it found.
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+die() {
+    say "${0##*/}: $*"
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Runs a command whose output matters only where it fails.
+quietly() {
+    local output status=0
+    output=$(mktemp)
+    "$@" >"$output" 2>&1 </dev/null || status=$?
+    if [[ $status -ne 0 ]]; then
+        cat "$output" >&2
+        say "failed: $*"
+    fi
+    rm -f "$output"
+    return "$status"
+}
+
+may_apt() {
+    [[ $(id -u) -eq 0 ]] && have apt-get
+}
+
+apt_install() {
+    say "installing Debian packages: $*"
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300)
+    quietly "${apt[@]}" update &&
+        quietly "${apt[@]}" install --no-install-recommends "$@"
+}
+
+# install_into DIRECTORY COMMAND ARGUMENT...
+# Runs the command with a fresh directory as its last argument, and puts what
+# it made there in place in one step: nothing half done is taken for installed.
+install_into() {
+    local directory=$1 fresh
+    shift
+    rm -rf "$directory"
+    mkdir -p "$tools" && fresh=$(mktemp -d "$tools/.installing.XXXXXX") && chmod 755 "$fresh" || return 1
+    # Another process may have put the same there meanwhile: as good.
+    if "$@" "$fresh"; then
+        mv -T "$fresh" "$directory" 2>/dev/null || rm -rf "$fresh"
+    else
+        rm -rf "$fresh"
+        return 1
+    fi
+}
+
+# from_pypi PACKAGE==VERSION DIRECTORY
+from_pypi() {
+    local package=$1 directory=$2 python=python3
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        if python3 -m venv "$directory/.venv" >/dev/null 2>&1; then
+            python=$directory/.venv/bin/python3
+        elif may_apt; then
+            apt_install python3 python3-pip || return 1
+        else
+            say "To install $package from PyPI, Python 3 with pip or venv is needed."
+            return 1
+        fi
+    fi
+    say "installing $package (PyPI)"
+    PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
+        quietly "$python" -m pip install --quiet --no-input --target "$directory" "$package" || return 1
+    rm -rf "$directory/.venv"
+}
