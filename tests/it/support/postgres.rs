@@ -100,40 +100,31 @@ impl Postgres {
         };
         postgres.initialise();
         postgres.start_on_a_free_port();
-        postgres.sql(
-            "postgres",
-            &format!(
-                "CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{}'",
-                postgres.password
-            ),
-        );
+        postgres.sql("postgres", &format!("CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{}'", postgres.password));
         postgres
     }
 
     /// Where a client finds a database of this cluster, with its password.
     pub(crate) fn url(&self, database: &str) -> String {
         let Self { port, password, .. } = self;
-        format!(
-            "postgres://{ROLE}:{password}@127.0.0.1:{port}/{}",
-            name_of(database)
-        )
+        format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{}", name_of(database))
     }
 
     /// The URL of a new, empty database. The other methods take it as well.
     pub(crate) fn create_database(&self) -> String {
         let database = format!("test_{}", random_hex());
-        self.sql(
-            "postgres",
-            &format!("CREATE DATABASE {database} OWNER {ROLE} TEMPLATE template0"),
-        );
+        self.sql("postgres", &format!("CREATE DATABASE {database} OWNER {ROLE} TEMPLATE template0"));
         self.url(&database)
     }
 
     /// Runs SQL as the superuser; the rows, their columns parted by `|`.
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.client("psql", database);
-        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
-            .args(["--set=ON_ERROR_STOP=1", "--command", sql]);
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]).args([
+            "--set=ON_ERROR_STOP=1",
+            "--command",
+            sql,
+        ]);
         stdout_of(psql).trim_end().to_owned()
     }
 
@@ -184,17 +175,9 @@ impl Postgres {
 
         let mut initdb = self.server_program("initdb");
         initdb
-            .args([
-                "--no-sync",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--auth=password",
-            ])
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=password"])
             .args(["--username", SUPERUSER])
-            .args([
-                as_option("--pwfile=", &password_file),
-                as_option("--pgdata=", &self.data()),
-            ]);
+            .args([as_option("--pwfile=", &password_file), as_option("--pgdata=", &self.data())]);
         stdout_of(initdb);
         fs::remove_file(&password_file).expect("remove PostgreSQL's password file");
 
@@ -328,16 +311,12 @@ struct User {
 impl User {
     /// `directory` is one that this process made: its owner tells who we are.
     fn for_server(directory: &Path) -> Option<Self> {
-        let owner = fs::metadata(directory)
-            .expect("the temporary directory's owner")
-            .uid();
+        let owner = fs::metadata(directory).expect("the temporary directory's owner").uid();
         if owner != 0 {
             return None;
         }
         let passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
-        let user = [SUPERUSER, "nobody"]
-            .into_iter()
-            .find_map(|name| Self::find(&passwd, name));
+        let user = [SUPERUSER, "nobody"].into_iter().find_map(|name| Self::find(&passwd, name));
         Some(user.expect(
             "PostgreSQL refuses to run as root, and there is no user 'postgres' or 'nobody' to run it as: \
              run the tests as another user",
@@ -345,9 +324,7 @@ impl User {
     }
 
     fn find(passwd: &str, name: &str) -> Option<Self> {
-        let line = passwd
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut ids = line.split(':').skip(2);
         let uid = ids.next()?.parse().ok()?;
         let gid = ids.next()?.parse().ok()?;
@@ -394,19 +371,14 @@ fn free_port() -> u16 {
         let port = PORTS.start + u16::from_le_bytes(random()) % (PORTS.end - PORTS.start);
         match TcpListener::bind(("127.0.0.1", port)) {
             Ok(_) => return port,
-            Err(error) => assert!(
-                Instant::now() < deadline,
-                "no free port on 127.0.0.1: {error}"
-            ),
+            Err(error) => assert!(Instant::now() < deadline, "no free port on 127.0.0.1: {error}"),
         }
     }
 }
 
 fn random<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .expect("/dev/urandom");
+    fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)).expect("/dev/urandom");
     bytes
 }
 
@@ -454,9 +426,6 @@ fn told_by(command: &Command, output: &Output) -> String {
         told.push(' ');
         told.push_str(&argument.to_string_lossy());
     }
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{told}\n{}\n{out}{err}", output.status)
 }

@@ -1,0 +1,9 @@
+//! The service as its users and its attackers meet it: real servers, real
+//! databases, ports of the system's choosing. A file per RPC or promise.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+
+#[macro_use]
+mod support;
+
+mod walk;

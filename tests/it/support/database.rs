@@ -1,0 +1,112 @@
+//! A database for one test, with a data directory of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tempfile::TempDir;
+use token_authority::settings::{DatabaseUrl, Flags, Settings};
+
+use super::postgres::Postgres;
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// A new, empty database and a data directory; both go when the last clone
+/// does.
+#[derive(Clone)]
+pub(crate) struct Database {
+    directory: Arc<TempDir>,
+    // None: SQLite in the data directory.
+    url: Option<String>,
+    // None: the cluster that all tests share.
+    cluster: Option<Arc<Postgres>>,
+}
+
+impl Backend {
+    pub(crate) fn database(self) -> Database {
+        let url = match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(Postgres::shared().create_database()),
+        };
+        Database { directory: directory(), url, cluster: None }
+    }
+}
+
+fn directory() -> Arc<TempDir> {
+    Arc::new(tempfile::Builder::new().prefix("token-authority-test-").tempdir().expect("a temporary directory"))
+}
+
+impl Database {
+    /// A database on a cluster of the test's own, which it may stop.
+    pub(crate) fn on(cluster: &Arc<Postgres>) -> Self {
+        Self { directory: directory(), url: Some(cluster.create_database()), cluster: Some(cluster.clone()) }
+    }
+
+    /// The same database with an empty data directory, as a second server on
+    /// another host has it.
+    pub(crate) fn with_other_data_dir(&self) -> Self {
+        Self { directory: directory(), ..self.clone() }
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// Quick settings for a test: any port, cheap hashes; the rest from `file`
+    /// (a path below the repository) or the defaults.
+    pub(crate) fn settings(&self, file: Option<&str>) -> Settings {
+        let file = file.map(|file| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file));
+        let flags = Flags {
+            data_dir: Some(self.data_dir().to_owned()),
+            grpc_listen: Some("127.0.0.1:0".parse().expect("an address")),
+            http_listen: Some("127.0.0.1:0".parse().expect("an address")),
+            ..Flags::default()
+        };
+        let mut settings = Settings::load(file.as_deref(), &flags).expect("the settings are valid");
+        settings.database.url = self.url.clone().map(DatabaseUrl::new);
+        settings.database.migrate_on_start = true;
+        settings.credentials.bcrypt_cost = 4;
+        settings.credentials.bcrypt_threads = 2;
+        settings
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        let text = fs::read_to_string(self.data_dir().join("admin.token")).expect("the first start wrote it");
+        text.trim().to_owned()
+    }
+
+    /// All that the database holds, for secrets to be looked for in it.
+    pub(crate) fn dump(&self) -> Vec<u8> {
+        match &self.url {
+            None => ["token-authority.db", "token-authority.db-wal"]
+                .into_iter()
+                .filter_map(|name| fs::read(self.data_dir().join(name)).ok())
+                .flatten()
+                .collect(),
+            Some(url) => match &self.cluster {
+                None => Postgres::shared().dump(url).into_bytes(),
+                Some(cluster) => cluster.dump(url).into_bytes(),
+            },
+        }
+    }
+
+    /// Runs SQL as the database's superuser, beside the service.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let url = self.url.as_deref().expect("only PostgreSQL takes SQL beside the service");
+        match &self.cluster {
+            None => Postgres::shared().sql(url, sql),
+            Some(cluster) => cluster.sql(url, sql),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The log of all servers in this process, at its most talkative.
+
+use std::{
+    io::{self, Write},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Keeps all that is logged from now on. Called by every server that starts.
+pub(crate) fn keep() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let filter = EnvFilter::new("debug,token_authority=trace,h2=info,hyper=info,tower=info");
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Keeper);
+        tracing_subscriber::registry().with(filter).with(lines).init();
+    });
+}
+
+/// All that was logged.
+pub(crate) fn kept() -> Vec<u8> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+struct Keeper;
+
+impl Write for Keeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Keeper {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}

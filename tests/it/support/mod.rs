@@ -1,0 +1,41 @@
+//! What the tests stand on: servers in this process or in one of their own, on
+//! either database, and actors that call them. Whatever secret an actor is
+//! shown is looked for, when its server ends, in the log, in the database and
+//! in every error text.
+
+pub(crate) mod actor;
+pub(crate) mod database;
+pub(crate) mod log;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod server;
+
+pub(crate) use self::{
+    actor::{Actor, Issued},
+    database::{Backend, Database},
+    process::Process,
+    server::TestServer,
+};
+
+/// Runs each named test on SQLite and on PostgreSQL: `async fn name(Backend)`.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name($crate::support::Backend::Sqlite).await;
+                }
+            )+
+        }
+
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name($crate::support::Backend::Postgres).await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,146 @@
+//! A server in a process of its own, to be paused, killed and started again.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{Actor, Database, server::Seen};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
+
+/// The most that a start or an end may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server process; killed where the test does not end it.
+pub(crate) struct Process {
+    child: Child,
+    database: Database,
+    log: PathBuf,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) seen: Seen,
+}
+
+/// A `token-authority` command on this database: settings by environment, cheap
+/// hashes, any port.
+pub(crate) fn command(database: &Database, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(arguments)
+        .env("TOKEN_AUTHORITY__DATA_DIR", database.data_dir())
+        .env("TOKEN_AUTHORITY__GRPC__LISTEN", "127.0.0.1:0")
+        .env("TOKEN_AUTHORITY__HTTP__LISTEN", "127.0.0.1:0")
+        .env("TOKEN_AUTHORITY__CREDENTIALS__BCRYPT_COST", "4")
+        .env("TOKEN_AUTHORITY__LOG__FORMAT", "json")
+        .env("TOKEN_AUTHORITY__LOG__FILTER", "info,token_authority=debug")
+        .stdin(Stdio::null());
+    if let Some(url) = database.url() {
+        command.env("TOKEN_AUTHORITY__DATABASE__URL", url).env("TOKEN_AUTHORITY__DATABASE__MIGRATE_ON_START", "true");
+    }
+    command
+}
+
+impl Process {
+    /// Starts a server and waits until it serves.
+    pub(crate) fn start(database: &Database) -> Self {
+        Self::start_with(database, |_| {})
+    }
+
+    /// Starts a server as `change` changes the command.
+    pub(crate) fn start_with(database: &Database, change: impl FnOnce(&mut Command)) -> Self {
+        Self::try_start_with(database, change).unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
+    /// Starts a server; where it ends before it serves, its log is the error.
+    pub(crate) fn try_start_with(database: &Database, change: impl FnOnce(&mut Command)) -> Result<Self, String> {
+        let log = database.data_dir().join(format!("server-{}.log", uuid::Uuid::new_v4()));
+        let mut command = command(database, &["serve"]);
+        let file = File::create(&log).expect("a log file");
+        command.stdout(file.try_clone().expect("a second handle")).stderr(file);
+        change(&mut command);
+        let mut child = command.spawn().expect("the binary runs");
+
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(&log).expect("the log can be read");
+            if let Some((grpc, http)) = text.lines().find_map(addresses) {
+                let seen = Seen::default();
+                seen.secret(&database.admin_token());
+                return Ok(Self { child, database: database.clone(), log, grpc, http, seen });
+            }
+            let ended = child.try_wait().expect("the process can be asked").is_some();
+            if ended || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(fs::read_to_string(&log).expect("the log can be read"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    pub(crate) async fn admin(&self) -> Actor {
+        self.actor(&self.database.admin_token()).await
+    }
+
+    pub(crate) async fn actor(&self, credential: &str) -> Actor {
+        Actor::connect(&self.url(), credential, self.seen.clone()).await
+    }
+
+    /// All that it logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("the log can be read")
+    }
+
+    /// Sends a signal: STOP, CONT, TERM, KILL.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &self.child.id().to_string()])
+            .status()
+            .expect("a shell");
+        assert!(status.success(), "the process is there to be signalled");
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is reaped");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal("TERM");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                self.seen.look_for_secrets(self.log().as_bytes(), &self.database.dump());
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The addresses in the log's line that says that it serves.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    if line["message"] != "serving" {
+        return None;
+    }
+    Some((line["grpc"].as_str()?.parse().ok()?, line["http"].as_str()?.parse().ok()?))
+}
