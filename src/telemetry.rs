@@ -23,9 +23,9 @@ pub fn init(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)?;
     let lines = fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
-    match log.format {
-        LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init()?,
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+    let set_up = match log.format {
+        LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    Ok(())
+    Ok(set_up?)
 }
