@@ -229,7 +229,8 @@ pub async fn ensure_admin(
             return Ok(false);
         }
 
-        let (id, plaintext, bcrypt) = match read_private(&path)? {
+        let provisioned = read_private(&path)?;
+        let (id, plaintext, bcrypt) = match &provisioned {
             Some(text) => adopt(&forms, &bcrypt, text.trim(), &path).await?,
             None => mint_admin(&forms, &bcrypt, now).await?,
         };
@@ -245,7 +246,9 @@ pub async fn ensure_admin(
         }
         let record = admin_record(&keys, id, &plaintext, bcrypt, transaction.now().await?);
         transaction.insert_credential(&record, None).await?;
-        write_private(&path, &line_of(&plaintext), Existing::Refuse)?;
+        if provisioned.is_none() {
+            write_private(&path, &line_of(&plaintext), Existing::Refuse)?;
+        }
         let event = event("service.create", &id.to_string());
         transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
         Ok(true)
