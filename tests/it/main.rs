@@ -6,4 +6,8 @@
 #[macro_use]
 mod support;
 
+mod caps;
+mod replicas;
+mod start;
+mod start_files;
 mod walk;

@@ -4,16 +4,25 @@
 //! in every error text.
 
 pub(crate) mod actor;
+pub(crate) mod calls;
 pub(crate) mod database;
+pub(crate) mod gate;
 pub(crate) mod log;
+pub(crate) mod plans;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod refusal;
 pub(crate) mod server;
+mod sql;
+pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub(crate) use self::{
     actor::{Actor, Issued},
+    calls::issue_request,
     database::{Backend, Database},
     process::Process,
+    refusal::assert_refused,
     server::TestServer,
 };
 
