@@ -7,6 +7,9 @@
 mod support;
 
 mod caps;
+mod crashes;
+mod faults_outage;
+mod faults_paused;
 mod replicas;
 mod start;
 mod start_files;
