@@ -13,4 +13,5 @@ mod faults_paused;
 mod replicas;
 mod start;
 mod start_files;
+mod transport_shutdown;
 mod walk;
