@@ -9,9 +9,7 @@ use std::sync::{
 use futures_util::future::join_all;
 use token_authority::{client::CallError, grpc::SERVICES, proto::v1::IntrospectRequest};
 use tonic::{Code, transport::Channel};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::support::{
     Actor, Backend, Database, TestServer, assert_refused, postgres::Postgres, wait::until, wire::http_get,

@@ -8,10 +8,16 @@ mod support;
 
 mod caps;
 mod crashes;
+mod faults_callers;
+mod faults_cancelled;
 mod faults_outage;
 mod faults_paused;
+mod proofs;
 mod replicas;
+mod retention;
 mod start;
 mod start_files;
+mod store;
+mod transport;
 mod transport_shutdown;
 mod walk;

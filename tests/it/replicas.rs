@@ -1,7 +1,7 @@
 //! Replicas agree: on one administrator, one master key, one policy, whoever
 //! starts first, or they refuse to start and say what to do.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use crate::support::{Backend, Database, Process, plans::set_plans};
 
@@ -11,11 +11,15 @@ const WHAT_TO_DO: &str = "copy the file from a server that has it";
 
 /// Starts two servers at the same moment.
 async fn start_both(one: &Database, other: &Database) -> [Result<Process, String>; 2] {
-    let start = |database: &Database| {
+    start_both_with([(one, |_| {}), (other, |_| {})]).await
+}
+
+/// The same, as their commands are changed.
+async fn start_both_with(servers: [(&Database, fn(&mut Command)); 2]) -> [Result<Process, String>; 2] {
+    let [one, other] = servers.map(|(database, change)| {
         let database = database.clone();
-        tokio::task::spawn_blocking(move || Process::try_start_with(&database, |_| {}))
-    };
-    let (one, other) = (start(one), start(other));
+        tokio::task::spawn_blocking(move || Process::try_start_with(&database, change))
+    });
     [one.await.unwrap(), other.await.unwrap()]
 }
 
@@ -93,7 +97,8 @@ async fn a_replica_without_the_master_key_refuses_to_start() {
     // A ring may hold more than the current key.
     put_another_key(&replica, "k2");
     let path = replica.data_dir().join("master.key");
-    let ring = fs::read_to_string(&path).unwrap() + &fs::read_to_string(database.data_dir().join("master.key")).unwrap();
+    let ring =
+        fs::read_to_string(&path).unwrap() + &fs::read_to_string(database.data_dir().join("master.key")).unwrap();
     fs::write(&path, ring).unwrap();
     assert!(Process::start(&replica).terminate().success());
     assert!(first.terminate().success());
@@ -126,4 +131,25 @@ async fn the_highest_version_of_the_policy_is_in_force_everywhere() {
     assert_eq!((limit(&higher).await, limit(&first).await), (8, 8));
     assert!(higher.terminate().success());
     assert!(first.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_policies_applied_at_once_the_higher_version_wins() {
+    for _ in 0..ROUNDS {
+        let database = Backend::Postgres.database();
+        assert!(Process::start(&database).terminate().success());
+        let replica = database.replica();
+
+        let lower: fn(&mut Command) = |command| set_plans(command, 1, 5);
+        let higher: fn(&mut Command) = |command| set_plans(command, 2, 6);
+        let servers = start_both_with([(&database, lower), (&replica, higher)]).await.map(Result::unwrap);
+        assert_eq!(database.scalar("SELECT version FROM policy").await, "2");
+        drop(servers);
+
+        let one: fn(&mut Command) = |command| set_plans(command, 3, 7);
+        let another: fn(&mut Command) = |command| set_plans(command, 3, 8);
+        let starts = start_both_with([(&database, one), (&replica, another)]).await;
+        let refusals: Vec<_> = starts.iter().filter_map(|start| start.as_ref().err()).collect();
+        assert!(refusals.len() == 1 && refusals[0].contains("raise policy.version"), "{refusals:?}");
+    }
 }

@@ -92,7 +92,8 @@ impl Actor {
         reason: RevocationReason,
         include_sessions: bool,
     ) -> Result<i64, CallError> {
-        let request = RevokeAllTokensRequest { account_id: account.to_owned(), reason: reason.into(), include_sessions };
+        let request =
+            RevokeAllTokensRequest { account_id: account.to_owned(), reason: reason.into(), include_sessions };
         Ok(self.call(self.client.tokens().revoke_all_tokens(request)).await?.revoked_count)
     }
 

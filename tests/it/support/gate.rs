@@ -37,9 +37,8 @@ impl Gate {
     /// it does. The handle ends when the lock is gone.
     pub(crate) fn lock_account(&self, account_id: &str) -> std::thread::JoinHandle<String> {
         let database = self.database.clone();
-        let sql = format!(
-            "SELECT 1 FROM accounts WHERE account_id = '{account_id}' FOR UPDATE; DO $$ BEGIN {WAIT} END $$"
-        );
+        let sql =
+            format!("SELECT 1 FROM accounts WHERE account_id = '{account_id}' FOR UPDATE; DO $$ BEGIN {WAIT} END $$");
         std::thread::spawn(move || database.sql(&sql))
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod actor;
 pub(crate) mod calls;
 pub(crate) mod database;
+pub(crate) mod forge;
 pub(crate) mod gate;
 pub(crate) mod log;
 pub(crate) mod plans;

@@ -27,7 +27,8 @@ pub(crate) fn assert_field_refused<T: Debug>(result: Result<T, CallError>, reaso
 /// that the client's own side of the connection makes.
 #[track_caller]
 pub(crate) fn assert_one_error_info(error: &CallError) {
-    let clients_own = matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown);
+    let clients_own =
+        matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown);
     let details = error.source.check_error_details_vec().expect("the details can be read");
     if clients_own && details.is_empty() {
         return;

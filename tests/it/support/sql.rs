@@ -42,7 +42,8 @@ impl Database {
     /// What must be true of every database that no transaction is at work on:
     /// nothing is half there.
     pub(crate) async fn assert_whole(&self) {
-        let log = self.scalar("SELECT count(*) || ' ' || count(DISTINCT tag) || ' ' || max(revision) FROM changes").await;
+        let log =
+            self.scalar("SELECT count(*) || ' ' || count(DISTINCT tag) || ' ' || max(revision) FROM changes").await;
         let revision = self.scalar("SELECT revision FROM head").await;
         assert_eq!(log, format!("{revision} {revision} {revision}"), "the log of changes has a gap");
         let last = "changes JOIN head ON changes.revision = head.revision AND changes.tag = head.tag";
