@@ -6,4 +6,16 @@
 #[macro_use]
 mod support;
 
+mod accounts;
+mod batch_introspect;
+mod desktop_sessions;
+mod introspect;
+mod issue_token;
+mod paging;
+mod revoke_all_tokens;
+mod revoke_token;
+mod self_service;
+mod service_credentials;
+mod utho;
+mod utm;
 mod walk;

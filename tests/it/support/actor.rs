@@ -11,13 +11,13 @@ use token_authority::{
 };
 use tonic::{Response, Status};
 
-use super::server::Seen;
+use super::{refusal::assert_one_error_info, server::Seen};
 
 /// A caller.
 #[derive(Clone)]
 pub(crate) struct Actor {
     pub(crate) client: Client,
-    seen: Seen,
+    pub(super) seen: Seen,
 }
 
 /// A token, and the secret that was shown with it.
@@ -36,7 +36,8 @@ impl Actor {
     }
 
     /// Runs a call of one of `client`'s clients; its error's whole text is kept,
-    /// to be looked through for secrets.
+    /// to be looked through for secrets, and its details are what the contract
+    /// promises of every error.
     pub(crate) async fn call<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
@@ -44,6 +45,7 @@ impl Actor {
         let result = self.client.call(call).await;
         if let Err(error) = &result {
             self.seen.error(format!("{error:?}"));
+            assert_one_error_info(error);
         }
         result
     }

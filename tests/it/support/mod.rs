@@ -4,16 +4,22 @@
 //! in every error text.
 
 pub(crate) mod actor;
+pub(crate) mod calls;
 pub(crate) mod database;
+pub(crate) mod forge;
 pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod refusal;
 pub(crate) mod server;
+pub(crate) mod session;
 
 pub(crate) use self::{
     actor::{Actor, Issued},
+    calls::issue_request,
     database::{Backend, Database},
     process::Process,
+    refusal::assert_refused,
     server::TestServer,
 };
 
