@@ -14,6 +14,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod server;
+pub(crate) mod session;
 mod sql;
 pub(crate) mod wait;
 pub(crate) mod wire;
