@@ -23,7 +23,7 @@ use crate::{
 
 /// How often an idle connection is asked whether its client is still there, and
 /// how long that may take to answer.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many streams a client may reset, before or after they were accepted,
 /// until its connection is ended (CVE-2023-44487 and its kin).
@@ -214,15 +214,13 @@ impl Server {
             (&mut self.grpc).await??;
             Ok((&mut self.http).await??)
         };
-        match tokio::time::timeout(SHUTDOWN_GRACE, both).await {
-            Ok(result) => result,
-            Err(_) => {
-                tracing::warn!("calls in flight took too long, and were dropped");
-                self.grpc.abort();
-                self.http.abort();
-                Ok(())
-            }
+        if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
+            return result;
         }
+        tracing::warn!("calls in flight took too long, and were dropped");
+        self.grpc.abort();
+        self.http.abort();
+        Ok(())
     }
 
     /// Finishes what is in flight and ends.

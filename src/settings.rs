@@ -227,7 +227,7 @@ pub enum LogFormat {
     Json,
 }
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -315,7 +315,7 @@ impl Default for Introspection {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_secs(60 * 60)) }
+        Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_hours(1)) }
     }
 }
 
@@ -340,8 +340,8 @@ fn invalid(key: &'static str) -> impl FnOnce(String) -> InvalidSetting {
 impl Settings {
     /// Checks what a type cannot say.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        self.check_listener("grpc.listen", self.grpc.listen, self.grpc.allow_plaintext)?;
-        self.check_listener("http.listen", self.http.listen, self.http.allow_plaintext)?;
+        check_listener("grpc.listen", self.grpc.listen, "grpc.allow_plaintext", self.grpc.allow_plaintext)?;
+        check_listener("http.listen", self.http.listen, "http.allow_plaintext", self.http.allow_plaintext)?;
         if !(4..=14).contains(&self.credentials.bcrypt_cost) {
             return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
         }
@@ -377,17 +377,6 @@ impl Settings {
         self.rules()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
-    }
-
-    fn check_listener(&self, key: &'static str, listen: SocketAddr, allow: bool) -> Result<(), InvalidSetting> {
-        if listen.ip().to_canonical().is_loopback() || allow {
-            return Ok(());
-        }
-        Err(invalid(key)(format!(
-            "{listen} is beyond loopback, and credentials would travel in plaintext; \
-             listen on loopback, or set {}.allow_plaintext = true where something else protects them",
-            key.split('.').next().unwrap_or_default()
-        )))
     }
 
     /// Where the database is, and how long to wait for it.
@@ -468,6 +457,16 @@ impl Settings {
         settings.check()?;
         Ok(settings)
     }
+}
+
+fn check_listener(key: &'static str, listen: SocketAddr, allow_key: &str, allow: bool) -> Result<(), InvalidSetting> {
+    if listen.ip().to_canonical().is_loopback() || allow {
+        return Ok(());
+    }
+    Err(invalid(key)(format!(
+        "{listen} is beyond loopback, and credentials would travel in plaintext; \
+         listen on loopback, or set {allow_key} = true where something else protects them"
+    )))
 }
 
 #[cfg(test)]

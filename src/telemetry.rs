@@ -1,6 +1,8 @@
 //! What does the log say, and in which form? Structured lines on standard
 //! error, for people or for programs; never a secret.
 
+use std::io::{self, IsTerminal as _};
+
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::settings::{Log, LogFormat};
@@ -19,13 +21,11 @@ pub enum Error {
 /// Sets the process's log up, once.
 pub fn init(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)?;
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
-    match log.format {
-        LogFormat::Text => {
-            registry.with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()?
-        }
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
-    }
-    Ok(())
+    let set_up = match log.format {
+        LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    Ok(set_up?)
 }

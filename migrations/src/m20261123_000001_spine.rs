@@ -207,7 +207,7 @@ fn audit_events() -> TableCreateStatement {
 fn indexes() -> Vec<IndexCreateStatement> {
     vec![
         // Lists, counts and the first live ones up to a cap.
-        index("credentials_by_account", "credentials", &["account", "kind", "id"]).to_owned(),
+        index("credentials_by_account", "credentials", &["account", "kind", "id"]),
         // A retried request mints nothing.
         index("credentials_by_request", "credentials", &["created_by", "request_id"])
             .unique()
@@ -227,11 +227,11 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("credentials_by_expire_time", "credentials", &["expire_time"])
             .and_where(Expr::col(Alias::new("expire_time")).is_not_null())
             .to_owned(),
-        index("secrets_by_credential", "secrets", &["credential"]).to_owned(),
+        index("secrets_by_credential", "secrets", &["credential"]),
         index("secrets_by_end_time", "secrets", &["end_time"])
             .and_where(Expr::col(Alias::new("end_time")).is_not_null())
             .to_owned(),
-        index("changes_by_commit_time", "changes", &["commit_time"]).to_owned(),
+        index("changes_by_commit_time", "changes", &["commit_time"]),
     ]
 }
 

@@ -23,7 +23,7 @@ use crate::{
         time::{Lifetime, Timestamp},
     },
     random,
-    store::{Change, OverCap, Snapshot, Subject, TokenFilter, TokenStates, Transaction, Usage, detached},
+    store::{self, Change, OverCap, Snapshot, Subject, TokenFilter, TokenStates, Transaction, Usage, detached},
 };
 
 /// A token to be issued.
@@ -133,7 +133,14 @@ impl Authority {
                 revocation: None,
                 secrets: vec![secret],
             };
-            opened.transaction.insert_credential(&record, request.request_id.as_deref()).await?;
+            let inserted = opened.transaction.insert_credential(&record, request.request_id.as_deref()).await;
+            if let Err(error @ store::Error::Duplicate(_)) = inserted {
+                // The same request for another account came in between.
+                return Err(authority
+                    .request_id_reused(&record.created_by, request.request_id.as_deref(), error)
+                    .await);
+            }
+            inserted?;
 
             let subjects = [Subject::Credential(id), Subject::Account(account.key)];
             let mut change = Change::new(subjects, opened.event("token.issue", id, Some(&account)));
@@ -149,6 +156,20 @@ impl Authority {
             Ok(Minted { view, plaintext })
         })
         .await
+    }
+
+    async fn request_id_reused(&self, created_by: &str, request_id: Option<&str>, error: store::Error) -> Error {
+        let first = async {
+            let snapshot = self.store.snapshot().await?;
+            let first = snapshot.credential_by_request(created_by, request_id.unwrap_or_default()).await?;
+            snapshot.end().await?;
+            Ok::<_, store::Error>(first)
+        };
+        match first.await {
+            Ok(Some(first)) => Error::RequestIdReused(first),
+            Ok(None) => error.into(),
+            Err(error) => error.into(),
+        }
     }
 
     /// Locks the account that a token is issued for, and makes it where the

@@ -81,12 +81,10 @@ const fn rule(operation: Operation) -> (&'static [Role], Holders) {
         O::GetAccount => (&[R::AccountWriter, R::Auditor], Holders::Any),
         O::ListAccounts => (&[R::AccountWriter, R::Auditor], Holders::None),
         O::GetCatalog => (&[R::Issuer, R::AccountWriter, R::Auditor], Holders::Any),
-        O::SignIn => (&[R::Login, R::TrustedLogin], Holders::None),
-        O::SignInDesktop => (&[R::Login, R::TrustedLogin], Holders::None),
+        O::SignIn | O::SignInDesktop => (&[R::Login, R::TrustedLogin], Holders::None),
         O::SignOut | O::SignOutDesktop => (&[R::Login, R::TrustedLogin], Holders::Any),
         O::EndSession => (&[R::TrustedLogin], Holders::None),
-        O::ListServiceCredentials => (&[R::Auditor], Holders::None),
-        O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
+        O::ListServiceCredentials | O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
         O::CreateServiceCredential | O::RotateServiceCredential | O::RevokeServiceCredential => (&[], Holders::None),
     }
 }
@@ -233,10 +231,9 @@ impl Caller {
                 may.then_some(Reach::Everything)
             }
             Principal::Holder(rights) => match holders {
-                Holders::None => None,
                 Holders::Managing | Holders::Any if rights.manages => Some(Reach::Account(rights.account)),
-                Holders::Managing => None,
                 Holders::Any => Some(Reach::Itself(rights.account)),
+                Holders::None | Holders::Managing => None,
             },
         };
         reach.map(|reach| Permit { caller: self, operation, reach }).ok_or(NotPermitted)

@@ -131,6 +131,7 @@ mod tests {
         texts.iter().map(|text| text.parse::<Network>().expect("well-formed")).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as admit takes it")]
     fn address(text: &str) -> Option<ClientAddress> {
         Some(text.parse().expect("well-formed"))
     }

@@ -46,6 +46,7 @@ impl Timestamp {
     }
 
     /// This time and `span` earlier, but not before the epoch.
+    #[must_use]
     pub fn saturating_sub(self, span: Duration) -> Self {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(micros).max(0))

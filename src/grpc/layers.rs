@@ -100,6 +100,10 @@ where
         let span = tracing::info_span!("call", rpc.method = method, request_id = %id);
         let deadline = deadline(request.headers(), self.limits.max_deadline);
         request.extensions_mut().insert(id.clone());
+        if let Some(credential) = request.headers_mut().get_mut(http::header::AUTHORIZATION) {
+            // So that no `Debug` of the headers shows it.
+            credential.set_sensitive(true);
+        }
 
         let inner = span.in_scope(|| self.inner.call(request));
         let call = async move {
@@ -185,7 +189,7 @@ mod tests {
 
     #[test]
     fn time_outs_are_read_as_the_specification_writes_them() {
-        assert_eq!(timeout("1H"), Some(Duration::from_secs(3_600)));
+        assert_eq!(timeout("1H"), Some(Duration::from_hours(1)));
         assert_eq!(timeout("99999999S"), Some(Duration::from_secs(99_999_999)));
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
         for bad in ["", "1", "S", "1x", "-1S", "100000000S", "1é", "1 S"] {

@@ -2,8 +2,8 @@
 //! alone) and PostgreSQL (shared by replicas).
 
 use std::{
-    fs::{self, File, TryLockError},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{DirBuilder, File, TryLockError},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -176,7 +176,8 @@ fn lock_beside(database: &Path) -> Result<File, ConnectError> {
     let path = database.with_added_extension("lock");
     let failed = |source| ConnectError::File { path: path.clone(), source };
     if let Some(directory) = database.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
+        // What is made here is for its owner alone: it holds hashes.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     }
     let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match lock.try_lock() {

@@ -1,7 +1,7 @@
 //! The tables, as sea-orm sees them: one module each, columns as in
 //! `migrations/`, where they are explained.
 
-#![allow(unreachable_pub, reason = "what sea-orm derives wants it")]
+#![allow(unreachable_pub, clippy::wildcard_imports, reason = "what sea-orm derives wants both")]
 
 use sea_orm::entity::prelude::*;
 

@@ -13,6 +13,9 @@ pub enum Error {
     /// the constraint.
     #[error("a uniqueness constraint is violated")]
     Duplicate(#[source] DbErr),
+    /// PostgreSQL became a standby, which may lag behind.
+    #[error("the database is a standby")]
+    Standby,
     /// A row that this version cannot read.
     #[error("the database holds a {what} that cannot be read: {value:?}")]
     Unreadable {

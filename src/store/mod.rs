@@ -74,7 +74,8 @@ impl Store {
             let row = store.reader().query_one_raw(Statement::from_string(store.backend(), query)).await?;
             match row.map(|row| row.try_get("", "fit")).transpose()? {
                 Some(true) => Ok(()),
-                _ => Err(Error::unreadable("head, or is a standby", "")),
+                Some(false) => Err(Error::Standby),
+                None => Err(Error::unreadable("head without a row", "")),
             }
         })
         .await
