@@ -25,8 +25,9 @@ use crate::{
 /// how long that may take to answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many streams a client may reset, before or after they were accepted,
-/// until its connection is ended (CVE-2023-44487 and its kin).
+/// How many streams a client may reset before they were accepted, and how many
+/// we reset for its errors, until its connection is ended (CVE-2023-44487 and
+/// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;

@@ -78,8 +78,10 @@ pub struct Database {
     pub lock_timeout: Span,
     /// How long a transaction whose process went silent keeps its locks.
     pub idle_in_transaction_timeout: Span,
-    /// How long one statement of a change may run.
+    /// How long one statement may run.
     pub statement_timeout: Span,
+    /// How long a call waits for all that it needs of the database.
+    pub call_timeout: Span,
     /// Whether `serve` migrates PostgreSQL (it always migrates SQLite).
     pub migrate_on_start: bool,
     /// Off for PgBouncer in transaction mode.
@@ -258,6 +260,7 @@ impl Default for Database {
             lock_timeout: Span(Duration::from_secs(5)),
             idle_in_transaction_timeout: Span(Duration::from_secs(3)),
             statement_timeout: Span(Duration::from_secs(10)),
+            call_timeout: Span(Duration::from_secs(15)),
             migrate_on_start: false,
             prepared_statements: true,
         }
@@ -361,6 +364,7 @@ impl Settings {
             ("database.lock_timeout", self.database.lock_timeout),
             ("database.idle_in_transaction_timeout", self.database.idle_in_transaction_timeout),
             ("database.statement_timeout", self.database.statement_timeout),
+            ("database.call_timeout", self.database.call_timeout),
             ("grpc.max_deadline", self.grpc.max_deadline),
             ("retention.interval", self.retention.interval),
         ] {
@@ -368,6 +372,10 @@ impl Settings {
             if span.0 < Duration::from_millis(1) {
                 return Err(invalid(key)("at least 1ms is wanted".to_owned()));
             }
+        }
+        if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
+            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
+            return Err(invalid("database.call_timeout")(problem.to_owned()));
         }
         let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
         if default.exceeds(max) {
@@ -392,6 +400,7 @@ impl Settings {
             lock_timeout: self.database.lock_timeout.0,
             idle_in_transaction_timeout: self.database.idle_in_transaction_timeout.0,
             statement_timeout: self.database.statement_timeout.0,
+            call_timeout: self.database.call_timeout.0,
             prepared_statements: self.database.prepared_statements,
         })
     }

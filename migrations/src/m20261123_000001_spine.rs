@@ -58,7 +58,7 @@ impl MigrationTrait for Migration {
 /// One row: which history this is, and how many changes it holds.
 fn head() -> TableCreateStatement {
     table("head")
-        .col(column("id").small_integer().not_null().primary_key())
+        .col(column("id").small_integer().not_null().primary_key().check(Expr::col(Alias::new("id")).eq(1)))
         .col(column("epoch").uuid().not_null())
         .col(column("revision").big_integer().not_null())
         .col(column("tag").uuid().not_null())
@@ -78,7 +78,7 @@ fn changes() -> TableCreateStatement {
 /// One row: the policy document, in JSON.
 fn policy() -> TableCreateStatement {
     table("policy")
-        .col(column("id").small_integer().not_null().primary_key())
+        .col(column("id").small_integer().not_null().primary_key().check(Expr::col(Alias::new("id")).eq(1)))
         .col(column("version").big_integer().not_null())
         .col(column("document").text().not_null())
         .to_owned()
@@ -232,6 +232,11 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .and_where(Expr::col(Alias::new("end_time")).is_not_null())
             .to_owned(),
         index("changes_by_commit_time", "changes", &["commit_time"]),
+        // One key is current.
+        index("master_keys_by_current", "master_keys", &["is_current"])
+            .unique()
+            .and_where(Expr::col(Alias::new("is_current")).eq(true))
+            .to_owned(),
     ]
 }
 

@@ -15,7 +15,7 @@ use crate::{
         scope::Scopes,
     },
     random,
-    store::{self, Change, Subject, detached},
+    store::{self, Change, Subject},
 };
 
 /// What an account is to be.
@@ -99,14 +99,15 @@ impl Authority {
     /// Makes an account, or changes the fields that are meant.
     pub async fn put_account(&self, permit: Permit, change: AccountChange) -> Result<AccountView, Error> {
         let authority = self.clone();
-        detached(async move {
-            loop {
-                if let Some(view) = authority.try_put_account(&permit, &change).await? {
-                    return Ok(view);
+        self.store
+            .run(async move {
+                loop {
+                    if let Some(view) = authority.try_put_account(&permit, &change).await? {
+                        return Ok(view);
+                    }
                 }
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// None where another call made the account since this one looked.
@@ -120,21 +121,18 @@ impl Authority {
             None => None,
         };
         let taken = |error: store::Error| if error.is_username_taken() { Error::UsernameTaken } else { error.into() };
-        let (account, action, fields) = match account {
-            Some(account) => {
-                let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
-                let account = written(&opened, account, change, &fields)?;
-                opened.transaction.update_account(&account).await.map_err(taken)?;
-                (account, "account.update", fields)
+        let (account, action, fields) = if let Some(account) = account {
+            let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
+            let account = written(&opened, account, change, &fields)?;
+            opened.transaction.update_account(&account).await.map_err(taken)?;
+            (account, "account.update", fields)
+        } else {
+            let account = made(&opened, change)?;
+            if !opened.transaction.insert_account_unless_known(&account).await.map_err(taken)? {
+                opened.transaction.abandon().await?;
+                return Ok(None);
             }
-            None => {
-                let account = made(&opened, change)?;
-                if !opened.transaction.insert_account_unless_known(&account).await.map_err(taken)? {
-                    opened.transaction.abandon().await?;
-                    return Ok(None);
-                }
-                (account, "account.create", AccountField::ALL.to_vec())
-            }
+            (account, "account.create", change.fields.clone().unwrap_or(AccountField::ALL.to_vec()))
         };
 
         let view = view(&opened, account.clone()).await?;
@@ -148,64 +146,68 @@ impl Authority {
     /// One account; none means the caller's own.
     pub async fn get_account(&self, permit: Permit, id: Option<AccountId>) -> Result<AccountView, Error> {
         let authority = self.clone();
-        detached(async move {
-            let snapshot = authority.store.snapshot().await?;
-            let account = reached_account(&snapshot, &permit, id.as_ref()).await?;
-            let policy = snapshot.policy().await?;
-            let now = snapshot.now().await?;
-            let mut views = views(&snapshot, vec![account], &policy, now).await?;
-            snapshot.end().await?;
-            views.pop().ok_or(Error::AccountNotFound)
-        })
-        .await
+        self.store
+            .run(async move {
+                let snapshot = authority.store.snapshot().await?;
+                let account = reached_account(&snapshot, &permit, id.as_ref()).await?;
+                let policy = snapshot.policy().await?;
+                let now = snapshot.now().await?;
+                let mut views = views(&snapshot, vec![account], &policy, now).await?;
+                snapshot.end().await?;
+                views.pop().ok_or(Error::AccountNotFound)
+            })
+            .await
     }
 
     /// A page of all accounts, in the order of their ids, and the token of the
     /// next page.
     pub async fn list_accounts(&self, permit: Permit, page: PageRequest) -> Result<(Vec<AccountView>, String), Error> {
         let authority = self.clone();
-        detached(async move {
-            let page = authority.page(&page, &permit, "")?;
-            let after = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
-            let snapshot = authority.store.snapshot().await?;
-            let policy = snapshot.policy().await?;
-            let now = snapshot.now().await?;
-            let mut accounts = snapshot.list_accounts(after.as_ref(), page.limit()).await?;
-            let next = authority.cut(&page, &mut accounts, |account| account.id.to_string());
-            let views = views(&snapshot, accounts, &policy, now).await?;
-            snapshot.end().await?;
-            Ok((views, next))
-        })
-        .await
+        self.store
+            .run(async move {
+                let page = authority.page(&page, &permit, "")?;
+                let after = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
+                let snapshot = authority.store.snapshot().await?;
+                let policy = snapshot.policy().await?;
+                let now = snapshot.now().await?;
+                let mut accounts = snapshot.list_accounts(after.as_ref(), page.limit()).await?;
+                let next = authority.cut(&page, &mut accounts, |account| account.id.to_string());
+                let views = views(&snapshot, accounts, &policy, now).await?;
+                snapshot.end().await?;
+                Ok((views, next))
+            })
+            .await
     }
 
     /// Erases an account and all that it holds.
     pub async fn delete_account(&self, permit: Permit, id: AccountId) -> Result<(), Error> {
         let authority = self.clone();
-        detached(async move {
-            let transaction = authority.store.begin().await?;
-            let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
-            let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
-            let opened = authority.open(transaction, &permit, targets).await?;
-            let account = opened.account(key).ok_or(Error::AccountNotFound)?;
-            opened.transaction.delete_account(key).await?;
-            let event = opened.event("account.delete", &account.id, Some(account));
-            opened.transaction.commit(Change::new([Subject::Account(key)], event)).await?;
-            Ok(())
-        })
-        .await
+        self.store
+            .run(async move {
+                let transaction = authority.store.begin().await?;
+                let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
+                let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
+                let opened = authority.open(transaction, &permit, targets).await?;
+                let account = opened.account(key).ok_or(Error::AccountNotFound)?;
+                opened.transaction.delete_account(key).await?;
+                let event = opened.event("account.delete", &account.id, Some(account));
+                opened.transaction.commit(Change::new([Subject::Account(key)], event)).await?;
+                Ok(())
+            })
+            .await
     }
 
     /// The policy in force: scopes by category, plans and limits.
     pub async fn catalog(&self, _permit: Permit) -> Result<std::sync::Arc<Policy>, Error> {
         let authority = self.clone();
-        detached(async move {
-            let snapshot = authority.store.snapshot().await?;
-            let policy = snapshot.policy().await?;
-            snapshot.end().await?;
-            Ok(policy)
-        })
-        .await
+        self.store
+            .run(async move {
+                let snapshot = authority.store.snapshot().await?;
+                let policy = snapshot.policy().await?;
+                snapshot.end().await?;
+                Ok(policy)
+            })
+            .await
     }
 }
 

@@ -18,8 +18,8 @@ pub enum Error {
     /// The caller's own credential ended while the call waited.
     #[error("the caller's credential is no longer good")]
     CallerEnded,
-    /// The caller may do this to others, but not to that.
-    #[error("the caller may not do this to what it names")]
+    /// The caller lost the right to do this while the call waited.
+    #[error("the caller may not do this any more")]
     NotPermitted,
     /// A page token that was not made for this list, filter and caller.
     #[error("the page token was not made for this list, filter and caller")]

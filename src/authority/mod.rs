@@ -115,7 +115,7 @@ impl Authority {
     /// credentials concerned, the caller's own among them; then judges the
     /// caller again.
     async fn open(&self, transaction: Transaction, permit: &Permit, targets: Targets) -> Result<Opened, Error> {
-        let policy = transaction.lock_policy().await?;
+        let policy = transaction.lock_policy(Lock::Shared).await?;
         self.open_under(transaction, policy, permit, targets).await
     }
 
@@ -132,7 +132,7 @@ impl Authority {
             Principal::Holder(rights) => Some(rights.account),
         };
         accounts.extend(own_account);
-        let accounts = transaction.lock_accounts(&accounts, Lock::Exclusive).await?;
+        let accounts = transaction.lock_accounts(&accounts).await?;
 
         // What is to be changed is held alone; the caller's own credential
         // beside others who call with it.
@@ -145,7 +145,7 @@ impl Authority {
 
         let now = transaction.now().await?;
         let caller = self.judge_again(&transaction, &policy, permit, &accounts, &records, now).await?;
-        let permit = caller.permit(permit.operation()).map_err(|_| Error::CallerEnded)?;
+        let permit = caller.permit(permit.operation()).map_err(|_| Error::NotPermitted)?;
         let reach = permit.reach();
         Ok(Opened { transaction, policy, now, caller: permit.into_caller(), reach, accounts, records })
     }

@@ -1,13 +1,16 @@
 //! Service credentials: what internal services call this authority with.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use super::{Authority, Error, Minted, PageRequest, Targets};
 use crate::{
     domain::{
         caller::Permit,
         credential::Kind,
-        id::CredentialId,
+        id::{CredentialId, SecretId},
         network::Networks,
         record::{Grant, Record, Revocation, RevocationReason},
         role::{Role, Roles},
@@ -16,7 +19,7 @@ use crate::{
         time::Timestamp,
     },
     random,
-    store::{Change, Event, NewSecret, Subject, Transaction, Usage, detached},
+    store::{Change, Event, NewSecret, Subject, Transaction, Usage},
 };
 
 /// A service credential to be made.
@@ -45,36 +48,37 @@ impl Authority {
     /// Mints a service credential.
     pub async fn create_service(&self, permit: Permit, new: NewService) -> Result<Minted<ServiceView>, Error> {
         let authority = self.clone();
-        detached(async move {
-            let hashed = authority.hash_new_secret().await?;
-            let transaction = authority.store.begin().await?;
-            let opened = authority.open(transaction, &permit, Targets::default()).await?;
-            if opened.transaction.is_service_name_taken(new.name.as_str()).await? {
-                return Err(Error::NameTaken);
-            }
-            let expire_time = match new.ttl {
-                None => None,
-                Some(ttl) if ttl.is_zero() => return Err(Error::InvalidExpiry("the expiry is not in the future")),
-                Some(ttl) => {
-                    let too_far = |_| Error::InvalidExpiry("the expiry is too far ahead");
-                    Some(opened.now.checked_add(ttl).map_err(too_far)?)
+        self.store
+            .run(async move {
+                let hashed = authority.hash_new_secret().await?;
+                let transaction = authority.store.begin().await?;
+                let opened = authority.open(transaction, &permit, Targets::default()).await?;
+                if opened.transaction.is_service_name_taken(new.name.as_str()).await? {
+                    return Err(Error::NameTaken);
                 }
-            };
-            let id = CredentialId::at(opened.now, random::bytes());
-            let forms = &authority.rules.forms;
-            let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, opened.now);
-            let mut record = service_record(id, new.name.as_str(), new.roles, new.networks, opened.now);
-            record.expire_time = expire_time;
-            record.created_by = opened.caller.name();
-            record.hint = plaintext.hint();
-            record.secrets = vec![secret];
-            // Another's of the same name may have come in between.
-            opened.transaction.insert_credential(&record, None).await.map_err(name_taken)?;
-            let event = service_event(opened.event("service.create", id, None), &record);
-            opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await.map_err(name_taken)?;
-            Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
-        })
-        .await
+                let expire_time = match new.ttl {
+                    None => None,
+                    Some(ttl) if ttl.is_zero() => return Err(Error::InvalidExpiry("the expiry is not in the future")),
+                    Some(ttl) => {
+                        let too_far = |_| Error::InvalidExpiry("the expiry is too far ahead");
+                        Some(opened.now.checked_add(ttl).map_err(too_far)?)
+                    }
+                };
+                let id = CredentialId::at(opened.now, random::bytes());
+                let forms = &authority.rules.forms;
+                let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, opened.now);
+                let mut record = service_record(id, new.name.as_str(), new.roles, new.networks, opened.now);
+                record.expire_time = expire_time;
+                record.created_by = opened.caller.name();
+                record.hint = plaintext.hint();
+                record.secrets = vec![secret];
+                // Another's of the same name may have come in between.
+                opened.transaction.insert_credential(&record, None).await.map_err(name_taken)?;
+                let event = service_event(opened.event("service.create", id, None), &record);
+                opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await.map_err(name_taken)?;
+                Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
+            })
+            .await
     }
 
     /// A page of all service credentials, newest first, and the token of the
@@ -86,22 +90,23 @@ impl Authority {
         page: PageRequest,
     ) -> Result<(Vec<ServiceView>, String), Error> {
         let authority = self.clone();
-        detached(async move {
-            let page = authority.page(&page, &permit, &include_ended.to_string())?;
-            let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
-            let snapshot = authority.store.snapshot().await?;
-            let now = snapshot.now().await?;
-            let mut records = snapshot.list_services(include_ended, before, page.limit(), now).await?;
-            let next = authority.cut(&page, &mut records, |record| record.id.to_string());
-            let usage = snapshot.usage(&records).await?;
-            snapshot.end().await?;
-            let views = records.into_iter().map(|record| ServiceView {
-                last_used_time: record.secrets.iter().filter_map(|secret| last_used(&usage, secret.id)).max(),
-                record,
-            });
-            Ok((views.collect(), next))
-        })
-        .await
+        self.store
+            .run(async move {
+                let page = authority.page(&page, &permit, &include_ended.to_string())?;
+                let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
+                let snapshot = authority.store.snapshot().await?;
+                let now = snapshot.now().await?;
+                let mut records = snapshot.list_services(include_ended, before, page.limit(), now).await?;
+                let next = authority.cut(&page, &mut records, |record| record.id.to_string());
+                let usage = snapshot.usage(&records).await?;
+                snapshot.end().await?;
+                let views = records.into_iter().map(|record| ServiceView {
+                    last_used_time: record.secrets.iter().filter_map(|secret| last_used(&usage, secret.id)).max(),
+                    record,
+                });
+                Ok((views.collect(), next))
+            })
+            .await
     }
 
     /// Gives a service credential a new secret; the old one works until
@@ -113,47 +118,49 @@ impl Authority {
         overlap: Duration,
     ) -> Result<Minted<ServiceView>, Error> {
         let authority = self.clone();
-        detached(async move {
-            if overlap > authority.rules.max_overlap {
-                return Err(Error::OverlapTooLong);
-            }
-            let hashed = authority.hash_new_secret().await?;
-            let transaction = authority.store.begin().await?;
-            let targets = Targets { credentials: BTreeSet::from([id]), ..Targets::default() };
-            let opened = authority.open(transaction, &permit, targets).await?;
-            let record = opened.record(id).filter(|record| record.kind == Kind::Service);
-            let mut record = record.cloned().ok_or(Error::ServiceNotFound)?;
-            let now = opened.now;
-            if record.revocation.is_some() || record.has_expired(now) {
-                return Err(Error::Ended);
-            }
-            let live = record.secrets.iter().filter(|secret| !secret.has_ended(now)).count();
-            if live > 1 && !overlap.is_zero() {
-                return Err(Error::TwoSecretsLive);
-            }
+        self.store
+            .run(async move {
+                if overlap > authority.rules.max_overlap {
+                    return Err(Error::OverlapTooLong);
+                }
+                let hashed = authority.hash_new_secret().await?;
+                let transaction = authority.store.begin().await?;
+                let targets = Targets { credentials: BTreeSet::from([id]), ..Targets::default() };
+                let opened = authority.open(transaction, &permit, targets).await?;
+                let record = opened.record(id).filter(|record| record.kind == Kind::Service);
+                let mut record = record.cloned().ok_or(Error::ServiceNotFound)?;
+                let now = opened.now;
+                if record.revocation.is_some() || record.has_expired(now) {
+                    return Err(Error::Ended);
+                }
+                let live = record.secrets.iter().filter(|secret| !secret.has_ended(now)).count();
+                if live > 1 && !overlap.is_zero() {
+                    return Err(Error::TwoSecretsLive);
+                }
 
-            let forms = &authority.rules.forms;
-            let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, now);
-            record.hint = plaintext.hint();
-            record.rotate_time = Some(now);
-            let others_end = now.checked_add(overlap).map_err(|_| Error::OverlapTooLong)?;
-            let new = NewSecret { credential: id, secret: &secret, hint: &record.hint };
-            opened.transaction.rotate_secret(new, now, others_end).await?;
-            let event = service_event(opened.event("service.rotate", id, None), &record);
-            opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
-            Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
-        })
-        .await
+                let forms = &authority.rules.forms;
+                let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, now);
+                record.hint = plaintext.hint();
+                record.rotate_time = Some(now);
+                let others_end = now.checked_add(overlap).map_err(|_| Error::OverlapTooLong)?;
+                let new = NewSecret { credential: id, secret: &secret, hint: &record.hint };
+                opened.transaction.rotate_secret(new, now, others_end).await?;
+                let event = service_event(opened.event("service.rotate", id, None), &record);
+                opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
+                Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
+            })
+            .await
     }
 
     /// Ends a service credential for good.
     pub async fn revoke_service(&self, permit: Permit, id: CredentialId) -> Result<ServiceView, Error> {
         let authority = self.clone();
-        detached(async move {
-            let transaction = authority.store.begin().await?;
-            authority.revoke_service_in(transaction, &permit, id, RevocationReason::Administrative).await
-        })
-        .await
+        self.store
+            .run(async move {
+                let transaction = authority.store.begin().await?;
+                authority.revoke_service_in(transaction, &permit, id, None, RevocationReason::Administrative).await
+            })
+            .await
     }
 
     pub(super) async fn revoke_service_in(
@@ -161,6 +168,7 @@ impl Authority {
         transaction: Transaction,
         permit: &Permit,
         id: CredentialId,
+        presented: Option<SecretId>,
         reason: RevocationReason,
     ) -> Result<ServiceView, Error> {
         // All admins are held, so that no two end each other at once. One made
@@ -171,7 +179,7 @@ impl Authority {
         let record = opened.record(id).filter(|record| record.kind == Kind::Service);
         let record = record.cloned().ok_or(Error::ServiceNotFound)?;
         let view = |record| ServiceView { record, last_used_time: None };
-        if record.revocation.is_some() {
+        if record.revocation.is_some() || presented.is_some_and(|secret| !record.is_live(secret, opened.now)) {
             opened.transaction.abandon().await?;
             return Ok(view(record));
         }
@@ -224,9 +232,6 @@ fn name_taken(error: crate::store::Error) -> Error {
     }
 }
 
-fn last_used(
-    usage: &std::collections::HashMap<crate::domain::id::SecretId, Usage>,
-    secret: crate::domain::id::SecretId,
-) -> Option<Timestamp> {
+fn last_used(usage: &HashMap<SecretId, Usage>, secret: SecretId) -> Option<Timestamp> {
     usage.get(&secret).map(|usage| usage.last_used_time)
 }

@@ -9,7 +9,7 @@ use crate::{
         record::{Record, Revocation},
         session::DesktopDevice,
     },
-    store::{SessionFilter, Usage, detached},
+    store::{SessionFilter, Usage},
 };
 
 /// A desktop session, as its owner sees it.
@@ -38,34 +38,32 @@ impl Authority {
         page: PageRequest,
     ) -> Result<(Vec<SessionView>, String), Error> {
         let authority = self.clone();
-        detached(async move {
-            let filter = format!("{} {include_ended}", account.as_ref().map(AccountId::as_str).unwrap_or_default());
-            let page = authority.page(&page, &permit, &filter)?;
-            let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
+        self.store
+            .run(async move {
+                let filter = format!("{} {include_ended}", account.as_ref().map(AccountId::as_str).unwrap_or_default());
+                let page = authority.page(&page, &permit, &filter)?;
+                let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
 
-            let snapshot = authority.store.snapshot().await?;
-            let account = reached_account(&snapshot, &permit, account.as_ref()).await?;
-            let now = snapshot.now().await?;
-            let filter = SessionFilter { account: &account, include_ended, before, limit: page.limit() };
-            let mut sessions = snapshot.list_desktop_sessions(&filter, now).await?;
-            let next = authority.cut(&page, &mut sessions, |(record, _)| record.id.to_string());
+                let snapshot = authority.store.snapshot().await?;
+                let account = reached_account(&snapshot, &permit, account.as_ref()).await?;
+                let now = snapshot.now().await?;
+                let filter = SessionFilter { account: &account, include_ended, before, limit: page.limit() };
+                let mut sessions = snapshot.list_desktop_sessions(&filter, now).await?;
+                let next = authority.cut(&page, &mut sessions, |(record, _)| record.id.to_string());
 
-            let (records, devices): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
-            let usage = snapshot.usage(&records).await?;
-            let ends = snapshot.generation_ends(account.key, Kind::DesktopSession).await?;
-            snapshot.end().await?;
-            let views = records.into_iter().zip(devices).map(|(record, device)| {
-                let with_all = ends.iter().find(|(generation, _)| *generation >= record.generation);
-                SessionView {
-                    sign_out: record.revocation.or(with_all.map(|(_, revocation)| *revocation)),
+                let (records, devices): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
+                let usage = snapshot.usage(&records).await?;
+                let ends = snapshot.generation_ends(account.key, Kind::DesktopSession, &records).await?;
+                snapshot.end().await?;
+                let views = records.into_iter().zip(devices).map(|(record, device)| SessionView {
+                    sign_out: record.revocation.or_else(|| ends.get(&record.generation).copied()),
                     usage: record.secrets.first().and_then(|secret| usage.get(&secret.id).cloned()),
                     account_id: account.id.clone(),
                     device,
                     record,
-                }
-            });
-            Ok((views.collect(), next))
-        })
-        .await
+                });
+                Ok((views.collect(), next))
+            })
+            .await
     }
 }

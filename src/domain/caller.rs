@@ -196,9 +196,10 @@ impl Caller {
             Judgement::Inactive(reason) => return Err(reason),
             Judgement::Active { scopes, missing: _ } => scopes,
         };
-        let principal = match holder {
-            None => Principal::Service(record.roles.clone()),
-            Some(holder) => {
+        let principal = match (record.kind, holder) {
+            (Kind::Service, _) => Principal::Service(record.roles.clone()),
+            (_, None) => return Err(InactiveReason::Unknown),
+            (Kind::Personal | Kind::DesktopSession | Kind::WebSession, Some(holder)) => {
                 let inherits = record.kind != Kind::Personal || record.grant == Grant::Inherits;
                 let manages = inherits || manage_scope.is_some_and(|scope| scopes.contains(scope.as_str()));
                 Principal::Holder(HolderRights {

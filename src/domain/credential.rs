@@ -61,7 +61,7 @@ impl Prefix {
 ///
 /// This alone is hashed with bcrypt, so that bcrypt's limit of 72 bytes and its
 /// trouble with NUL cannot arise.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; SECRET_DIGITS]);
 
 impl Secret {
@@ -96,7 +96,7 @@ impl fmt::Debug for Secret {
 
 /// A whole credential in its canonical text form: what its holder is shown
 /// once, and what it presents.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Plaintext(String);
 
 impl Plaintext {
@@ -122,7 +122,7 @@ impl fmt::Debug for Plaintext {
 
 /// A credential taken apart. That it has the right form says nothing of
 /// whether it was ever issued.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Presented {
     /// What its prefix says it is.
     pub kind: Kind,

@@ -113,6 +113,11 @@ impl Record {
         self.expire_time.is_some_and(|expire_time| now >= expire_time)
     }
 
+    /// Whether the secret of that id is one of its own and goes on at `now`.
+    pub fn is_live(&self, secret: SecretId, now: Timestamp) -> bool {
+        self.secret(secret).is_some_and(|secret| !secret.has_ended(now))
+    }
+
     /// Its secret of that id.
     pub fn secret(&self, id: SecretId) -> Option<&SecretRecord> {
         self.secrets.iter().find(|secret| secret.id == id)

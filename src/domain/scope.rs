@@ -83,11 +83,6 @@ impl Scopes {
     pub fn difference(&self, other: &Self) -> Self {
         Self(self.0.difference(&other.0).cloned().collect())
     }
-
-    /// Whether `other` holds all of these.
-    pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
-    }
 }
 
 impl FromIterator<Scope> for Scopes {

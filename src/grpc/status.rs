@@ -10,10 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     authority::Error,
     caller::Refusal,
-    domain::{
-        delegation::Excess,
-        scope::{Scope, Scopes},
-    },
+    domain::{delegation::Excess, scope::Scopes},
     introspection::{Busy, Fault},
     store,
 };
@@ -110,8 +107,15 @@ pub(super) fn too_busy(busy: Busy) -> Status {
     Status::with_error_details(Code::ResourceExhausted, busy.to_string(), details)
 }
 
+/// The first few: a status travels in headers, which clients bound.
 fn listed(scopes: &Scopes) -> String {
-    scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
+    const SHOWN: usize = 10;
+
+    let mut words: Vec<_> = scopes.iter().take(SHOWN).map(|scope| scope.as_str().to_owned()).collect();
+    if scopes.len() > SHOWN {
+        words.push(format!("(and {} more)", scopes.len() - SHOWN));
+    }
+    words.join(" ")
 }
 
 fn scope_not_granted(message: String, scopes: String) -> Status {

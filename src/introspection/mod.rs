@@ -146,15 +146,19 @@ impl Introspector {
         })
     }
 
-    /// Whose secret this is, whether or not it is still good.
-    pub async fn identify(&self, unverified: &str) -> Result<Option<CredentialId>, Fault> {
+    /// Whose secret this is, whether or not its credential is still good. One
+    /// that a rotation has ended is nobody's: who holds it may end nothing.
+    pub async fn identify(&self, unverified: &str) -> Result<Option<(CredentialId, SecretId)>, Fault> {
         let Some(presented) = self.forms.parse(unverified) else {
             return Ok(None);
         };
         let Some(found) = self.find([&presented]).await? else {
             return Ok(None);
         };
-        Ok(self.prove_one(&presented, &found).await?.map(|_| presented.id))
+        let proof = self.prove_one(&presented, &found).await?;
+        let is_live =
+            |secret: &SecretId| found.get(presented.id).is_some_and(|(record, _)| record.is_live(*secret, found.now));
+        Ok(proof.filter(is_live).map(|secret| (presented.id, secret)))
     }
 
     /// None where nothing of the right form was presented: junk costs no read.

@@ -33,9 +33,14 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("the settings file is not TOML")]
-    Toml(#[source] toml::de::Error),
+    /// The file is not TOML. The line itself is not shown: it may hold a secret.
+    #[error("the settings file is not TOML: line {line}: {problem}")]
+    Toml {
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A variable cannot be read as a setting.
     #[error("the environment variable {0} {1}")]
     Variable(String, &'static str),
@@ -58,7 +63,11 @@ pub(super) fn merge(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Settings, LoadError> {
-    let mut table: Table = file.unwrap_or_default().parse().map_err(LoadError::Toml)?;
+    let text = file.unwrap_or_default();
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| LoadError::Toml {
+        line: error.span().map_or(0, |span| text[..span.start].lines().count().max(1)),
+        problem: error.message().to_owned(),
+    })?;
     for (name, value) in environment {
         let Some(path) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
             continue;

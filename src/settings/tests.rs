@@ -80,6 +80,7 @@ fn secrets_are_redacted() {
     for (url, shown) in [
         ("postgres://user:pa:s@s@host:5432/db?sslpassword=x", "postgres://user:…@host:5432/db?…"),
         ("postgres://user@host/db", "postgres://user@host/db"),
+        ("postgres://user:pa?ss@host/db?sslmode=require", "postgres://user:…@host/db?…"),
         ("postgres:///db?host=/run&password=x", "postgres:///db?…"),
     ] {
         let settings = merged(&format!("[database]\nurl = '{url}'"), &[], &Flags::default()).expect("valid");
@@ -87,6 +88,13 @@ fn secrets_are_redacted() {
         assert!(text.contains(shown), "{text}");
         assert!(format!("{settings:?}").contains(shown));
     }
+}
+
+#[test]
+fn a_malformed_file_is_refused_without_showing_it() {
+    let refused = refusal("[database]\nurl = \"postgres://user:hunter2@host/db\n", &[]);
+    assert!(refused.contains("line 2"), "{refused}");
+    assert!(!refused.contains("hunter2"), "{refused}");
 }
 
 #[test]

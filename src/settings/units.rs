@@ -98,16 +98,20 @@ impl DatabaseUrl {
     /// The URL without what may be secret in it: the password, and the query's
     /// values.
     fn redacted(&self) -> String {
-        let (url, query) = self.0.split_once('?').map_or((self.0.as_str(), false), |(url, _)| (url, true));
-        let query = if query { "?…" } else { "" };
-        let Some((scheme, rest)) = url.split_once("://") else {
-            return format!("{url}{query}");
+        let without_query = |text: &str| match text.split_once('?') {
+            Some((text, _)) => format!("{text}?…"),
+            None => text.to_owned(),
         };
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return without_query(&self.0);
+        };
+        // A password may hold a question mark: what stands before the last @ is
+        // looked at first.
         match rest.rsplit_once('@') {
-            None => format!("{scheme}://{rest}{query}"),
+            None => format!("{scheme}://{}", without_query(rest)),
             Some((user, host)) => {
                 let user = user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:…"));
-                format!("{scheme}://{user}@{host}{query}")
+                format!("{scheme}://{user}@{}", without_query(host))
             }
         }
     }

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 
 use super::{
-    Error, Lock, Snapshot, Transaction,
+    Error, Snapshot, Transaction,
     convert::{self, kind_code, reason_code},
     entity,
 };
@@ -17,7 +17,7 @@ use crate::domain::{
     account::{Account, AccountId},
     credential::Kind,
     id::{AccountKey, CredentialId},
-    record::{Revocation, RevocationReason},
+    record::{Record, Revocation, RevocationReason},
     time::Timestamp,
 };
 
@@ -146,9 +146,14 @@ impl Snapshot {
         Ok(query.count(self.connection()).await?)
     }
 
-    /// When and why each generation of an account's tokens (or sessions) was
-    /// ended: what was made under generation *n* is revoked by the *n*-th.
-    pub async fn generation_ends(&self, account: AccountKey, kind: Kind) -> Result<Vec<(i64, Revocation)>, Error> {
+    /// When and why these records were ended with all of their account's: by
+    /// the generation that each was made under. One that goes on is absent.
+    pub async fn generation_ends(
+        &self,
+        account: AccountKey,
+        kind: Kind,
+        records: &[Record],
+    ) -> Result<HashMap<i64, Revocation>, Error> {
         use entity::generation_raise::{Column, Entity};
 
         let series = match kind {
@@ -158,7 +163,7 @@ impl Snapshot {
         let query = Entity::find()
             .filter(Column::Account.eq(account.uuid()))
             .filter(Column::Series.eq(series.code()))
-            .order_by_asc(Column::Generation);
+            .filter(Column::Generation.is_in(records.iter().map(|record| record.generation + 1)));
         query
             .all(self.connection())
             .await?
@@ -202,8 +207,9 @@ fn live_tokens_of(
 }
 
 impl Transaction {
-    /// Locks accounts, in the order of their keys, and reads them.
-    pub async fn lock_accounts(&self, keys: &BTreeSet<AccountKey>, lock: Lock) -> Result<Vec<Account>, Error> {
+    /// Locks accounts, each alone and in the order of their keys, and reads
+    /// them.
+    pub async fn lock_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<Vec<Account>, Error> {
         use entity::account::{Column, Entity};
 
         if keys.is_empty() {
@@ -212,7 +218,7 @@ impl Transaction {
         let query = Entity::find()
             .filter(Column::Id.is_in(keys.iter().map(|key| key.uuid())))
             .order_by_asc(Column::Id)
-            .lock(lock.kind());
+            .lock_exclusive();
         query.all(self.connection()).await?.into_iter().map(convert::account).collect()
     }
 

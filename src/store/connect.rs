@@ -35,6 +35,8 @@ pub struct Config {
     pub idle_in_transaction_timeout: Duration,
     /// How long one statement may run.
     pub statement_timeout: Duration,
+    /// How long a caller waits for all of its work.
+    pub call_timeout: Duration,
     /// Whether PostgreSQL prepares statements by name (not through PgBouncer in
     /// transaction mode).
     pub prepared_statements: bool,
@@ -146,7 +148,11 @@ impl Config {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        // The writer comes first: it makes the file and turns on its log.
+        // Made before SQLite would, for its owner alone: it holds hashes. The log
+        // beside it takes its mode.
+        let made = File::options().create(true).append(true).mode(0o600).open(path);
+        made.map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
+        // The writer comes first: it turns on the log.
         let write = pool(1).connect_with(options.clone()).await?;
         let read = pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
         Ok(Connections { read: read.into(), write: write.into(), _lock: Some(lock) })
@@ -176,7 +182,6 @@ fn lock_beside(database: &Path) -> Result<File, ConnectError> {
     let path = database.with_added_extension("lock");
     let failed = |source| ConnectError::File { path: path.clone(), source };
     if let Some(directory) = database.parent() {
-        // What is made here is for its owner alone: it holds hashes.
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     }
     let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
@@ -218,6 +223,7 @@ mod tests {
             lock_timeout: second,
             idle_in_transaction_timeout: second,
             statement_timeout: second,
+            call_timeout: second,
             prepared_statements: true,
         };
         let connections = config.connect().await.expect("it opens");

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, prelude::Expr, sea_query::LockType,
+    QuerySelect as _, prelude::Expr,
 };
 use uuid::Uuid;
 
 use super::{
     Error, Snapshot, Store, Transaction,
     convert::{self, kind_code, reason_code},
-    detached, entity,
+    entity,
 };
 use crate::domain::{
     credential::Kind,
@@ -23,7 +23,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// How a row is held until the commit.
+/// How something is held until the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lock {
     /// Beside others who read it: nobody changes it meanwhile.
@@ -32,13 +32,11 @@ pub enum Lock {
     Exclusive,
 }
 
-impl Lock {
-    pub(super) const fn kind(self) -> LockType {
-        match self {
-            Self::Shared => LockType::Share,
-            Self::Exclusive => LockType::Update,
-        }
-    }
+/// The name of a credential's advisory lock. Two credentials may share one:
+/// that costs a wait, nothing else.
+fn lock_name(id: CredentialId) -> i64 {
+    let (high, low) = id.uuid().as_u64_pair();
+    (high ^ low).cast_signed()
 }
 
 /// A secret for an existing credential.
@@ -144,9 +142,16 @@ impl Snapshot {
 
 impl Transaction {
     /// Locks a credential and reads it. Several are locked in the order of
-    /// their ids.
+    /// their ids. Those who call with it hold it shared, and cannot keep away
+    /// whoever is to end it.
     pub async fn lock_credential(&self, id: CredentialId, lock: Lock) -> Result<Option<Record>, Error> {
-        let query = entity::credential::Entity::find_by_id(id.uuid()).lock(lock.kind());
+        self.advisory_lock(lock_name(id), lock).await?;
+        let query = entity::credential::Entity::find_by_id(id.uuid());
+        let query = match lock {
+            Lock::Shared => query,
+            // Its account's deletion and the purge hold the row alone.
+            Lock::Exclusive => query.lock_exclusive(),
+        };
         let row = query.one(self.connection()).await?;
         Ok(self.with_secrets(row.into_iter().collect()).await?.pop())
     }
@@ -211,7 +216,7 @@ impl Store {
     /// way, and so is no change.
     pub async fn store_fingerprint(&self, secret: SecretId, key: KeyId, fingerprint: Fingerprint) -> Result<(), Error> {
         let store = self.clone();
-        detached(async move {
+        self.run(async move {
             let transaction = store.begin().await?;
             let row = entity::secret::ActiveModel {
                 key_id: Set(Some(key.to_string())),

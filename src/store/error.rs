@@ -13,6 +13,13 @@ pub enum Error {
     /// the constraint.
     #[error("a uniqueness constraint is violated")]
     Duplicate(#[source] DbErr),
+    /// The database did not answer in time: what was to be changed may be
+    /// changed or not.
+    #[error("the database did not answer in time")]
+    TimedOut,
+    /// More waits for the database than it can be expected to do.
+    #[error("too much is waiting for the database")]
+    Overloaded,
     /// PostgreSQL became a standby, which may lag behind.
     #[error("the database is a standby")]
     Standby,

@@ -1,8 +1,8 @@
 //! Where is the truth? The database: the only place that names sea-orm.
 //!
 //! Reads take a [`Snapshot`], writes a [`Transaction`]; neither outlives its
-//! task, and both run in tasks of their own ([`detached`]), so that a call that
-//! is cancelled never abandons one half way.
+//! task, and both run in tasks of their own ([`Store::run`]), so that a call
+//! that is cancelled never abandons one half way.
 
 mod accounts;
 mod audit;
@@ -21,7 +21,9 @@ mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicI64};
 
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{DatabaseConnection, DbBackend};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 pub use self::{
     audit::Event,
@@ -37,6 +39,10 @@ pub use self::{
 };
 use crate::domain::policy::Policy;
 
+/// How much work may wait for the database or be under way; what comes on top
+/// is refused, so that calls given up by their callers cannot pile up.
+const MAX_WORK: usize = 1_024;
+
 /// A database, open.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
@@ -45,6 +51,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     connections: connect::Connections,
     config: Config,
+    // One for each piece of work.
+    places: Arc<Semaphore>,
     // The last time that the embedded database's clock showed.
     latest_time: AtomicI64,
     // The policy last read, by its version; a version never changes.
@@ -58,25 +66,39 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             connections: config.connect().await?,
             config,
+            places: Arc::new(Semaphore::new(MAX_WORK)),
             latest_time: AtomicI64::new(0),
             policy: Mutex::new(None),
         })))
     }
 
+    /// Runs work on the database in a task of its own, which goes on to its end
+    /// even where the caller is cancelled. A caller waits no longer than
+    /// `call_timeout`: what becomes of the work after that it does not learn.
+    pub async fn run<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let place = self.0.places.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        let task = detached(async move {
+            let result = work.await;
+            drop(place);
+            result
+        });
+        match tokio::time::timeout(self.0.config.call_timeout, task).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut.into()),
+        }
+    }
+
     /// Whether the database answers, and as a primary.
     pub async fn check(&self) -> Result<(), Error> {
         let store = self.clone();
-        detached(async move {
-            let query = match store.backend() {
-                DbBackend::Postgres => "SELECT NOT pg_is_in_recovery() AS fit FROM head",
-                _ => "SELECT TRUE AS fit FROM head",
-            };
-            let row = store.reader().query_one_raw(Statement::from_string(store.backend(), query)).await?;
-            match row.map(|row| row.try_get("", "fit")).transpose()? {
-                Some(true) => Ok(()),
-                Some(false) => Err(Error::Standby),
-                None => Err(Error::unreadable("head without a row", "")),
-            }
+        self.run(async move {
+            let snapshot = store.snapshot().await?;
+            snapshot.policy().await?;
+            snapshot.end().await
         })
         .await
     }
@@ -111,7 +133,7 @@ impl Store {
 /// Runs work in a task of its own, which goes on to its end even where the
 /// caller is cancelled.
 pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
+    match tokio::spawn(work.in_current_span()).await {
         Ok(output) => output,
         Err(failure) => match failure.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

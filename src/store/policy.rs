@@ -3,21 +3,22 @@
 
 use std::sync::Arc;
 
-use sea_orm::{EntityTrait as _, QuerySelect as _, sea_query::LockType};
+use sea_orm::{EntityTrait as _, QuerySelect as _};
 
-use super::{Error, Snapshot, Transaction, entity};
+use super::{Error, Lock, Snapshot, Transaction, entity};
 use crate::domain::policy::{Document, Policy};
+
+/// The name of the policy's advisory lock: "policy".
+const LOCK: i64 = 0x0070_6f6c_6963_7900;
 
 impl Snapshot {
     /// The policy in force.
     pub async fn policy(&self) -> Result<Arc<Policy>, Error> {
-        self.policy_locked(None).await
-    }
-
-    pub(super) async fn policy_locked(&self, lock: Option<LockType>) -> Result<Arc<Policy>, Error> {
         use entity::policy::{Column, Entity};
 
-        let version = with_lock(Entity::find_by_id(1_i16).select_only().column(Column::Version), lock)
+        let version = Entity::find_by_id(1_i16)
+            .select_only()
+            .column(Column::Version)
             .into_tuple::<i64>()
             .one(self.connection())
             .await?
@@ -39,20 +40,12 @@ impl Snapshot {
     }
 }
 
-fn with_lock(
-    query: sea_orm::Select<entity::policy::Entity>,
-    lock: Option<LockType>,
-) -> sea_orm::Select<entity::policy::Entity> {
-    match lock {
-        Some(lock) => query.lock(lock),
-        None => query,
-    }
-}
-
 impl Transaction {
-    /// The policy, held alone until the commit.
-    pub async fn lock_policy_alone(&self) -> Result<Arc<Policy>, Error> {
-        self.policy_locked(Some(LockType::Update)).await
+    /// The policy, held until the commit: shared by those who go by it, alone by
+    /// whoever replaces it.
+    pub async fn lock_policy(&self, lock: Lock) -> Result<Arc<Policy>, Error> {
+        self.advisory_lock(LOCK, lock).await?;
+        self.policy().await
     }
 
     /// Puts a policy in force.

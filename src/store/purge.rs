@@ -10,11 +10,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Change, Error, Event, Store, Subject, Transaction, detached, entity};
-use crate::domain::{
-    id::{AccountKey, CredentialId},
-    time::Timestamp,
-};
+use super::{Change, Error, Event, Store, Subject, entity};
+use crate::domain::id::{AccountKey, CredentialId};
 
 /// How many rows one transaction removes at most.
 const BATCH: u64 = 500;
@@ -30,47 +27,62 @@ pub struct Purged {
     pub changes: u64,
 }
 
+/// The ways in which a credential ends, each found by an index of its own.
+#[derive(Clone, Copy)]
+enum Ended {
+    Revoked,
+    Expired,
+    WithAllOfItsAccount,
+}
+
+impl Ended {
+    fn before(self, horizon: i64) -> Condition {
+        use entity::credential::Column;
+
+        Condition::all().add(match self {
+            Self::Revoked => Column::RevokeTime.lt(horizon),
+            Self::Expired => Column::ExpireTime.lt(horizon),
+            Self::WithAllOfItsAccount => Column::Id.in_subquery(of_ended_generations(horizon)),
+        })
+    }
+}
+
 impl Store {
     /// Removes what ended longer than `ended` ago, and changes committed longer
-    /// than `changes` ago.
+    /// than `changes` ago: a batch a transaction, so that nobody waits long.
     pub async fn purge(&self, ended: Duration, changes: Duration) -> Result<Purged, Error> {
-        let store = self.clone();
-        detached(async move {
-            let mut purged = Purged::default();
-            loop {
-                let removed = store.purge_credentials(ended).await?;
-                purged.credentials += removed;
-                if removed < BATCH {
-                    break;
-                }
-            }
-            loop {
-                let removed = store.purge_secrets(ended).await?;
-                purged.secrets += removed;
-                if removed < BATCH {
-                    break;
-                }
-            }
-            purged.changes = store.purge_changes(changes).await?;
-            Ok(purged)
-        })
-        .await
+        let mut purged = Purged::default();
+        for way in [Ended::Revoked, Ended::Expired, Ended::WithAllOfItsAccount] {
+            purged.credentials += self.in_batches(move |store| store.purge_credentials(way, ended)).await?;
+        }
+        purged.secrets = self.in_batches(move |store| store.purge_secrets(ended)).await?;
+        purged.changes = self.in_batches(move |store| store.purge_changes(changes)).await?;
+        Ok(purged)
     }
 
-    async fn purge_credentials(&self, retention: Duration) -> Result<u64, Error> {
+    async fn in_batches<F>(&self, batch: impl Fn(Self) -> F) -> Result<u64, Error>
+    where
+        F: Future<Output = Result<u64, Error>> + Send + 'static,
+    {
+        let mut removed = 0;
+        loop {
+            match self.run(batch(self.clone())).await? {
+                0 => return Ok(removed),
+                more => removed += more,
+            }
+        }
+    }
+
+    async fn purge_credentials(self, way: Ended, retention: Duration) -> Result<u64, Error> {
         use entity::credential::{Column, Entity};
 
         let transaction = self.begin().await?;
         let horizon = transaction.now().await?.saturating_sub(retention).as_micros();
-        let ended = Condition::any()
-            .add(Column::RevokeTime.lt(horizon))
-            .add(Column::ExpireTime.lt(horizon))
-            .add(Column::Id.in_subquery(of_ended_generations(horizon)));
         let rows: Vec<(Uuid, Option<Uuid>)> = Entity::find()
             .select_only()
             .column(Column::Id)
             .column(Column::Account)
-            .filter(ended)
+            .filter(way.before(horizon))
             .order_by_asc(Column::Id)
             .limit(BATCH)
             .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
@@ -94,7 +106,7 @@ impl Store {
         Ok(rows.len() as u64)
     }
 
-    async fn purge_secrets(&self, retention: Duration) -> Result<u64, Error> {
+    async fn purge_secrets(self, retention: Duration) -> Result<u64, Error> {
         use entity::secret::{Column, Entity};
 
         let transaction = self.begin().await?;
@@ -123,41 +135,34 @@ impl Store {
         Ok(rows.len() as u64)
     }
 
-    /// Removes a prefix of the log, and so is no change itself. The head's row
+    /// Removes the oldest of the log, and so is no change itself. The head's row
     /// stays, whatever its age.
-    async fn purge_changes(&self, retention: Duration) -> Result<u64, Error> {
+    async fn purge_changes(self, retention: Duration) -> Result<u64, Error> {
         use entity::change::{Column, Entity};
 
         let transaction = self.begin().await?;
         let horizon = transaction.now().await?.saturating_sub(retention);
-        let last_old = newest_change_before(&transaction, horizon).await?;
-        let Some(last_old) = last_old else {
+        let head = Query::select().column(entity::head::Column::Revision).from(entity::head::Entity).to_owned();
+        let old: Vec<i64> = Entity::find()
+            .select_only()
+            .column(Column::Revision)
+            .filter(Column::CommitTime.lt(horizon.as_micros()))
+            .filter(Expr::col(Column::Revision).not_in_subquery(head))
+            .order_by_asc(Column::Revision)
+            .limit(BATCH)
+            .into_tuple()
+            .all(transaction.connection())
+            .await?;
+        let Some(last) = old.last() else {
             transaction.abandon().await?;
             return Ok(0);
         };
-        let head = Query::select().column(entity::head::Column::Revision).from(entity::head::Entity).to_owned();
-        let removed = Entity::delete_many()
-            .filter(Column::Revision.lte(last_old))
-            .filter(Expr::col(Column::Revision).not_in_subquery(head))
-            .exec(transaction.connection())
-            .await?
-            .rows_affected;
+        // Commits are in the order of revisions, their times nearly so: all up
+        // to the last one is removed, so that what is left has no gap.
+        let removed = Entity::delete_many().filter(Column::Revision.lte(*last)).exec(transaction.connection()).await?;
         transaction.commit_unrecorded().await?;
-        Ok(removed)
+        Ok(removed.rows_affected)
     }
-}
-
-async fn newest_change_before(transaction: &Transaction, horizon: Timestamp) -> Result<Option<i64>, Error> {
-    use entity::change::{Column, Entity};
-
-    Ok(Entity::find()
-        .select_only()
-        .column(Column::Revision)
-        .filter(Column::CommitTime.lt(horizon.as_micros()))
-        .order_by_desc(Column::Revision)
-        .into_tuple()
-        .one(transaction.connection())
-        .await?)
 }
 
 /// The ids of credentials that were ended with all of their account's, before

@@ -8,7 +8,7 @@ use std::{
 
 use sea_orm::{AccessMode, DatabaseTransaction, IsolationLevel, TransactionTrait as _};
 
-use super::{Error, Store, detached};
+use super::{Error, Store};
 use crate::domain::{
     account::Holder,
     id::{AccountKey, CredentialId},
@@ -52,6 +52,7 @@ impl Store {
         } else {
             self.reader().begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?
         };
+        self.set_up(&connection).await?;
         Ok(Snapshot { connection, store: self.clone() })
     }
 
@@ -59,7 +60,7 @@ impl Store {
     /// before the call is in it.
     pub async fn find(&self, ids: BTreeSet<CredentialId>) -> Result<Found, Error> {
         let store = self.clone();
-        detached(async move {
+        self.run(async move {
             let snapshot = store.snapshot().await?;
             let found = snapshot.find(&ids).await?;
             snapshot.end().await?;

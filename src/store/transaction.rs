@@ -6,21 +6,16 @@
 //! Lock order everywhere: policy, accounts, credentials by id, secrets, audit,
 //! head.
 
-use std::{
-    fmt,
-    ops::Deref,
-    sync::{Arc, atomic::Ordering},
-    time::UNIX_EPOCH,
-};
+use std::{fmt, ops::Deref, sync::atomic::Ordering, time::UNIX_EPOCH};
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _,
-    FromQueryResult, QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
-    prelude::Expr,
+    FromQueryResult, IsolationLevel, QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _, prelude::Expr,
 };
 use uuid::Uuid;
 
-use super::{Error, Event, Snapshot, Store, convert, entity};
+use super::{Error, Event, Lock, Snapshot, Store, convert, entity};
 use crate::domain::{
     id::{AccountKey, CredentialId},
     time::Timestamp,
@@ -92,26 +87,33 @@ impl Deref for Transaction {
 impl Store {
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction, Error> {
+        // READ COMMITTED: what is counted after a lock was waited for must see
+        // what its holder did. SQLite knows no such levels, and needs none.
+        let isolation_level = (!self.is_embedded()).then_some(IsolationLevel::ReadCommitted);
         let options = TransactionOptions {
+            isolation_level,
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         let connection = self.writer().begin_with_options(options).await?;
-        if self.backend() == DbBackend::Postgres {
-            self.set_time_outs(&connection).await?;
-        }
+        self.set_up(&connection).await?;
         Ok(Transaction { snapshot: Snapshot::of(connection, self.clone()) })
     }
 
-    /// Bounds how long this transaction waits for others' locks and, should
-    /// this process go silent, how long others wait for its own. Set in the
-    /// transaction, so that it works through a pooler as well.
-    async fn set_time_outs(&self, connection: &DatabaseTransaction) -> Result<(), DbErr> {
+    /// Refuses a standby, which may lag behind. Bounds how long this transaction
+    /// waits for others' locks and, should this process go silent, how long
+    /// others wait for its own; set in the transaction, so that it works through
+    /// a pooler as well.
+    pub(super) async fn set_up(&self, connection: &DatabaseTransaction) -> Result<(), Error> {
+        if self.is_embedded() {
+            return Ok(());
+        }
         let config = &self.0.config;
         let milliseconds = |span: std::time::Duration| span.as_millis().to_string();
         let statement = Statement::from_sql_and_values(
             DbBackend::Postgres,
-            "SELECT set_config('lock_timeout', $1, true), \
+            "SELECT pg_is_in_recovery() AS standby, \
+                    set_config('lock_timeout', $1, true), \
                     set_config('idle_in_transaction_session_timeout', $2, true), \
                     set_config('statement_timeout', $3, true), \
                     CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') \
@@ -122,8 +124,11 @@ impl Store {
                 milliseconds(config.statement_timeout).into(),
             ],
         );
-        connection.query_one_raw(statement).await?;
-        Ok(())
+        let row = connection.query_one_raw(statement).await?;
+        match row.map(|row| row.try_get("", "standby")).transpose()? {
+            Some(false) => Ok(()),
+            Some(true) | None => Err(Error::Standby),
+        }
     }
 
     /// The time of the embedded database: this process's own clock, which
@@ -202,9 +207,20 @@ impl Transaction {
         }
     }
 
-    /// The policy, held shared until the commit, so that none is applied
-    /// meanwhile.
-    pub async fn lock_policy(&self) -> Result<Arc<crate::domain::policy::Policy>, Error> {
-        self.policy_locked(Some(sea_orm::sea_query::LockType::Share)).await
+    /// Takes one of PostgreSQL's advisory locks until the commit; `name` stands
+    /// for what it protects. They are granted in the order of asking, whereas
+    /// a row that is always held shared by somebody can never be had alone.
+    /// SQLite lets one transaction write at a time.
+    pub(super) async fn advisory_lock(&self, name: i64, lock: Lock) -> Result<(), Error> {
+        if self.store().is_embedded() {
+            return Ok(());
+        }
+        let query = match lock {
+            Lock::Shared => "SELECT pg_advisory_xact_lock_shared($1)",
+            Lock::Exclusive => "SELECT pg_advisory_xact_lock($1)",
+        };
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, query, [name.into()]);
+        self.connection().query_one_raw(statement).await?;
+        Ok(())
     }
 }

@@ -1,0 +1,65 @@
+//! Files that only their owner may read.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::random;
+
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Keep,
+    Refuse,
+    Replace,
+}
+
+pub(super) fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { verb, path: path.to_owned(), source }
+}
+
+/// Reads a file that only its owner should read; none where there is none.
+pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let mode = fs::metadata(path).map_err(failed("read", path))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:03o}", mode & 0o777), "others than its owner may read this file");
+    }
+    Ok(Some(text))
+}
+
+/// Writes a file that only its owner may read, whole or not at all, and syncs
+/// it.
+pub(super) fn write_private(path: &Path, text: &str, existing: Existing) -> Result<(), Error> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(failed("write", path))?;
+    let temporary = path.with_added_extension(format!("{:016x}", u64::from_ne_bytes(random::bytes())));
+    let write = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        match existing {
+            Existing::Replace => fs::rename(&temporary, path)?,
+            Existing::Refuse | Existing::Keep => match fs::hard_link(&temporary, path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && existing == Existing::Keep => {}
+                other => other?,
+            },
+        }
+        let _ = fs::remove_file(&temporary);
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        failed("write", path)(error)
+    })
+}
