@@ -5,40 +5,40 @@
 //! above it; `server` wires them as `settings` says, and the command line is a
 //! client like any other. `ARCHITECTURE.md` walks through them.
 
-/// The rules, pure: credentials, scopes, policy, judgement, permits.
+// The rules, pure: credentials, scopes, policy, judgement, permits.
 pub mod domain;
-/// Where chance comes from.
+// Where chance comes from.
 pub mod random;
 
-/// The database: the only place that names sea-orm.
+// The database: the only place that names sea-orm.
 pub mod store;
 
-/// The hot path: parse, find, prove, judge.
+// The hot path: parse, find, prove, judge.
 pub mod introspection;
 
-/// The use cases: issue, list, revoke, accounts, service credentials.
+// The use cases: issue, list, revoke, accounts, service credentials.
 pub mod authority;
 
-/// Who calls, and may it?
+// Who calls, and may it?
 pub mod caller;
 
-/// The gRPC door: with `server`, `client` and the command line that is built on
-/// it, the only place that names tonic.
+// The gRPC door: with `server`, `client` and the command line that is built on
+// it, the only place that names tonic.
 pub mod grpc;
-/// The HTTP door: the only place that names axum.
+// The HTTP door: the only place that names axum.
 pub mod http;
 
-/// What runs: everything is wired here.
+// What runs: everything is wired here.
 pub mod server;
-/// How this server is set.
+// How this server is set.
 pub mod settings;
-/// What the log says.
+// What the log says.
 pub mod telemetry;
 
-/// The command line.
+// The command line.
 pub mod cli;
-/// What other programs call the service with.
+// What other programs call the service with.
 pub mod client;
 
-/// The generated code of the contract in `proto/`.
+// The generated code of the contract in `proto/`.
 pub mod proto;

@@ -13,7 +13,7 @@ pub fn bytes<const LENGTH: usize>() -> [u8; LENGTH] {
     bytes
 }
 
-/// Fills a buffer with bytes that nobody can guess; panics as [`bytes`].
+/// Fills a buffer with bytes that nobody can guess; panics as [`bytes()`].
 pub fn fill(buffer: &mut [u8]) {
     getrandom::fill(buffer).expect("the operating system gives random bytes");
 }

@@ -53,7 +53,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Puts [`CallService`] around the routes.
+/// Puts `CallService` around the routes.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLayer {
     limits: Limits,
