@@ -8,10 +8,13 @@ mod support;
 
 mod accounts;
 mod batch_introspect;
+mod command_line;
 mod desktop_sessions;
+mod host_commands;
 mod introspect;
 mod issue_token;
 mod paging;
+mod permissions;
 mod revoke_all_tokens;
 mod revoke_token;
 mod self_service;

@@ -10,9 +10,11 @@ pub(crate) mod forge;
 pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod session;
+pub(crate) mod terminal;
 
 pub(crate) use self::{
     actor::{Actor, Issued},
@@ -21,6 +23,7 @@ pub(crate) use self::{
     process::Process,
     refusal::assert_refused,
     server::TestServer,
+    terminal::Terminal,
 };
 
 /// Runs each named test on SQLite and on PostgreSQL: `async fn name(Backend)`.
