@@ -15,6 +15,7 @@ mod introspect;
 mod issue_token;
 mod paging;
 mod permissions;
+mod policy;
 mod revoke_all_tokens;
 mod revoke_token;
 mod self_service;
