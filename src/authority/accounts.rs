@@ -115,26 +115,20 @@ impl Authority {
         let key = transaction.account(&change.id).await?.map(|account| account.key);
         let targets = Targets { accounts: key.into_iter().collect(), ..Targets::default() };
         let opened = self.open(transaction, permit, targets).await?;
-        let account = match key {
-            Some(key) => opened.account(key).cloned(),
-            None => None,
-        };
+        let account = key.and_then(|key| opened.account(key)).cloned();
         let taken = |error: store::Error| if error.is_username_taken() { Error::UsernameTaken } else { error.into() };
-        let (account, action, fields) = match account {
-            Some(account) => {
-                let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
-                let account = written(&opened, account, change, &fields)?;
-                opened.transaction.update_account(&account).await.map_err(taken)?;
-                (account, "account.update", fields)
+        let (account, action, fields) = if let Some(account) = account {
+            let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
+            let account = written(&opened, account, change, &fields)?;
+            opened.transaction.update_account(&account).await.map_err(taken)?;
+            (account, "account.update", fields)
+        } else {
+            let account = made(&opened, change)?;
+            if !opened.transaction.insert_account_unless_known(&account).await.map_err(taken)? {
+                opened.transaction.abandon().await?;
+                return Ok(None);
             }
-            None => {
-                let account = made(&opened, change)?;
-                if !opened.transaction.insert_account_unless_known(&account).await.map_err(taken)? {
-                    opened.transaction.abandon().await?;
-                    return Ok(None);
-                }
-                (account, "account.create", AccountField::ALL.to_vec())
-            }
+            (account, "account.create", AccountField::ALL.to_vec())
         };
 
         let view = view(&opened, account.clone()).await?;
