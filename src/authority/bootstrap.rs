@@ -176,36 +176,42 @@ pub async fn apply_policy(store: &Store, document: Document) -> Result<Arc<Polic
         let snapshot = store.snapshot().await?;
         let in_force = snapshot.policy().await?;
         snapshot.end().await?;
-        let (own, theirs) = (policy.document().version, in_force.document().version);
-        if own == theirs && policy.document() != in_force.document() {
-            return Err(Error::PolicyDiffers(own));
-        }
-        if own < theirs {
-            tracing::warn!(
-                settings_version = own,
-                database_version = theirs,
-                "the database's policy is newer than the settings': the database's is in force"
-            );
-        }
-        if own <= theirs {
+        if !is_newer(&policy, &in_force)? {
             return Ok(in_force);
         }
 
         let transaction = store.begin().await?;
+        // Somebody else may have applied one meanwhile.
         let in_force = transaction.lock_policy_alone().await?;
-        if in_force.document().version >= own {
-            // Somebody else applied one meanwhile: look again.
+        if !is_newer(&policy, &in_force)? {
             transaction.abandon().await?;
-            return if in_force.document() == policy.document() { Ok(policy) } else { Err(Error::PolicyDiffers(own)) };
+            return Ok(in_force);
         }
+        let (own, theirs) = (policy.document().version, in_force.document().version);
         transaction.replace_policy(&policy).await?;
         let mut event = event("policy.apply", &own.to_string());
-        event.detail = serde_json::json!({ "from": in_force.document().version, "to": own });
+        event.detail = serde_json::json!({ "from": theirs, "to": own });
         transaction.commit(Change::new([Subject::Policy], event)).await?;
-        tracing::info!(from = in_force.document().version, to = own, "policy applied");
+        tracing::info!(from = theirs, to = own, "policy applied");
         Ok(policy)
     })
     .await
+}
+
+/// Whether the settings' policy is to replace the one in force.
+fn is_newer(policy: &Policy, in_force: &Policy) -> Result<bool, Error> {
+    let (own, theirs) = (policy.document().version, in_force.document().version);
+    if own == theirs && policy.document() != in_force.document() {
+        return Err(Error::PolicyDiffers(own));
+    }
+    if own < theirs {
+        tracing::warn!(
+            settings_version = own,
+            database_version = theirs,
+            "the database's policy is newer than the settings': the database's is in force"
+        );
+    }
+    Ok(own > theirs)
 }
 
 /// Makes the first service credential with the role admin, or adopts the one
@@ -229,7 +235,8 @@ pub async fn ensure_admin(
             return Ok(false);
         }
 
-        let (id, plaintext, bcrypt) = match read_private(&path)? {
+        let provisioned = read_private(&path)?;
+        let (id, plaintext, bcrypt) = match &provisioned {
             Some(text) => adopt(&forms, &bcrypt, text.trim(), &path).await?,
             None => mint_admin(&forms, &bcrypt, now).await?,
         };
@@ -245,7 +252,9 @@ pub async fn ensure_admin(
         }
         let record = admin_record(&keys, id, &plaintext, bcrypt, transaction.now().await?);
         transaction.insert_credential(&record, None).await?;
-        write_private(&path, &line_of(&plaintext), Existing::Refuse)?;
+        if provisioned.is_none() {
+            write_private(&path, &line_of(&plaintext), Existing::Refuse)?;
+        }
         let event = event("service.create", &id.to_string());
         transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
         Ok(true)

@@ -14,8 +14,14 @@ use crate::{grpc, store::Store};
 const EVERY: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Asks again and again until `stop`; then says that nothing is served.
-pub(super) async fn watch(store: Store, health: HealthReporter, ready: watch::Sender<bool>, stop: CancellationToken) {
+/// Asks again and again until `stop`; then says that nothing is served, and
+/// lets those go who watch: their streams would keep the server from ending.
+pub(super) async fn watch(
+    store: Store,
+    mut health: HealthReporter,
+    ready: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -25,6 +31,15 @@ pub(super) async fn watch(store: Store, health: HealthReporter, ready: watch::Se
         }
     }
     tell(&health, &ready, false).await;
+    for service in names() {
+        health.clear_service_status(service).await;
+    }
+}
+
+/// What can be asked for: each service, and by the empty name the server as a
+/// whole.
+fn names() -> impl Iterator<Item = &'static str> {
+    grpc::SERVICES.into_iter().chain([""])
 }
 
 /// Asks once.
@@ -55,8 +70,7 @@ fn tell_change(ready: &watch::Sender<bool>, error: Option<&crate::store::Error>)
 
 async fn tell(health: &HealthReporter, ready: &watch::Sender<bool>, answers: bool) {
     let status = if answers { ServingStatus::Serving } else { ServingStatus::NotServing };
-    // The empty name stands for the server as a whole.
-    for service in grpc::SERVICES.into_iter().chain([""]) {
+    for service in names() {
         health.set_service_status(service, status).await;
     }
     ready.send_replace(answers);

@@ -201,3 +201,33 @@ async fn check_postgres(connection: &DatabaseConnection) -> Result<(), ConnectEr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sqlite_has_every_commit_on_disk_before_it_is_acknowledged() {
+        const FULL: i64 = 2;
+        let second = Duration::from_secs(1);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = Config {
+            location: Location::Sqlite(directory.path().join("test.db")),
+            max_connections: 1,
+            acquire_timeout: second,
+            lock_timeout: second,
+            idle_in_transaction_timeout: second,
+            statement_timeout: second,
+            prepared_statements: true,
+        };
+        let connections = config.connect().await.expect("it opens");
+        let pragma = async |name: &str| {
+            let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
+            connections.write.query_one_raw(statement).await.expect("it is answered").expect("by a row")
+        };
+        assert_eq!(pragma("synchronous").await.try_get_by_index::<i64>(0).expect("a number"), FULL);
+        assert_eq!(pragma("journal_mode").await.try_get_by_index::<String>(0).expect("a word"), "wal");
+        assert_eq!(pragma("foreign_keys").await.try_get_by_index::<i64>(0).expect("a number"), 1);
+        assert!(matches!(config.connect().await, Err(ConnectError::InUse(_))), "one process has it alone");
+    }
+}

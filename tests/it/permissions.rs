@@ -7,21 +7,17 @@
 use std::fmt::Write as _;
 
 use prost::Message;
-use token_authority::{
-    client::CallError,
-    proto::v1::{
-        self as proto, Account, IssueTokenRequest, PasswordCredentials, ServiceRole, Token,
-        revoke_token_request::Target, sign_in_desktop_request::Who,
-    },
+use token_authority::proto::v1::{
+    self as proto, Account, IssueTokenRequest, PasswordCredentials, ServiceRole, Token, revoke_token_request::Target,
+    sign_in_desktop_request::Who,
 };
-use tonic::transport::Channel;
 
 use crate::support::{
     Actor, Backend, TestServer,
     calls::{question, service_request, texts},
+    contract::rpcs,
     forge, issue_request,
-    raw::{call, rpcs},
-    refusal::assert_one_error_info,
+    wire::{Answer, Wire, framed},
 };
 
 const MANAGE: &str = "tokens:manage";
@@ -75,7 +71,7 @@ async fn every_rpc_by_every_kind_of_caller() {
     }
     let callers = callers(&server, &admin).await;
     let mut targets = targets(&admin).await;
-    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    let wire = Wire::connect(server.server.grpc_address()).await;
 
     let mut rows = Vec::new();
     for rpc in rpcs() {
@@ -86,8 +82,10 @@ async fn every_rpc_by_every_kind_of_caller() {
                 admin.put_account(Account { account_id: doomed_account(&targets), ..Default::default() }).await;
                 let mut requests = requests(&rpc.name, &targets).into_iter();
                 let (_, request) = requests.find(|(other, _)| *other == detail).unwrap();
-                let reply = call(&channel, &rpc, caller.credential.as_deref(), request).await;
-                cells.push(outcome(reply.map_err(CallError::from)));
+                let authorization = caller.credential.as_ref().map(|credential| format!("Bearer {credential}"));
+                let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+                let answer = wire.call(&rpc.path(), &headers, framed(&request)).await.unwrap();
+                cells.push(outcome(&answer));
             }
             rows.push((format!("{}{detail}", rpc.name), cells));
         }
@@ -219,13 +217,12 @@ fn one(request: impl Message) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// OK, or the refusal's code and reason, as a cell says it.
-fn outcome<T>(reply: Result<T, CallError>) -> String {
-    let outcome = match reply {
-        Ok(_) => "OK".to_owned(),
-        Err(error) => {
-            assert_one_error_info(&error);
-            format!("{:?} {}", error.code, error.reason.unwrap_or_default())
-        }
+fn outcome(answer: &Answer) -> String {
+    let outcome = if answer.header("grpc-status") == Some("0") {
+        "OK".to_owned()
+    } else {
+        let refusal = answer.refusal();
+        format!("{:?} {}", refusal.code, refusal.reason.unwrap_or_default())
     };
     let word = WORDS.into_iter().find(|(_, meaning)| *meaning == outcome).map(|(word, _)| word.to_owned());
     word.unwrap_or(outcome)

@@ -81,9 +81,24 @@ impl Database {
         settings
     }
 
+    /// The same database with a data directory that holds what an operator
+    /// gives to a replica: the master key, and here the admin's token too.
+    pub(crate) fn replica(&self) -> Self {
+        let replica = self.with_other_data_dir();
+        for file in ["master.key", "admin.token"] {
+            fs::copy(self.data_dir().join(file), replica.data_dir().join(file)).expect("the first start wrote it");
+        }
+        replica
+    }
+
     pub(crate) fn admin_token(&self) -> String {
-        let text = fs::read_to_string(self.data_dir().join("admin.token")).expect("the first start wrote it");
-        text.trim().to_owned()
+        self.find_admin_token().expect("the first start wrote it")
+    }
+
+    /// None where this data directory has no admin's token.
+    pub(crate) fn find_admin_token(&self) -> Option<String> {
+        let text = fs::read_to_string(self.data_dir().join("admin.token")).ok()?;
+        Some(text.trim().to_owned())
     }
 
     /// All that the database holds, for secrets to be looked for in it.

@@ -5,16 +5,21 @@
 
 pub(crate) mod actor;
 pub(crate) mod calls;
+pub(crate) mod contract;
 pub(crate) mod database;
 pub(crate) mod forge;
+pub(crate) mod gate;
 pub(crate) mod log;
+pub(crate) mod plans;
 pub(crate) mod postgres;
 pub(crate) mod process;
-pub(crate) mod raw;
 pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod session;
+mod sql;
 pub(crate) mod terminal;
+pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub(crate) use self::{
     actor::{Actor, Issued},

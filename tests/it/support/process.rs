@@ -44,6 +44,13 @@ pub(crate) fn command(database: &Database, arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs a command to its end; whether it succeeded, and all that it said.
+pub(crate) fn run(database: &Database, arguments: &[&str]) -> (bool, String) {
+    let output = command(database, arguments).output().expect("the binary runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("it speaks UTF-8"))
+}
+
 impl Process {
     /// Starts a server and waits until it serves.
     pub(crate) fn start(database: &Database) -> Self {
@@ -69,7 +76,9 @@ impl Process {
             let text = fs::read_to_string(&log).expect("the log can be read");
             if let Some((grpc, http)) = text.lines().find_map(addresses) {
                 let seen = Seen::default();
-                seen.secret(&database.admin_token());
+                if let Some(token) = database.find_admin_token() {
+                    seen.secret(&token);
+                }
                 return Ok(Self { child, database: database.clone(), log, grpc, http, seen });
             }
             let ended = child.try_wait().expect("the process can be asked").is_some();

@@ -1,0 +1,86 @@
+//! A server starts only on a database that it can keep its promises on: its
+//! own where it is embedded, migrated, durable.
+
+use std::{process::Command, sync::Arc};
+
+use crate::support::{
+    Backend, Database, Process,
+    postgres::Postgres,
+    process::{command, run},
+};
+
+fn without_migrating(command: &mut Command) {
+    command.env("TOKEN_AUTHORITY__DATABASE__MIGRATE_ON_START", "false");
+}
+
+fn refusal_of(database: &Database) -> String {
+    Process::try_start_with(database, without_migrating).err().expect("it does not start")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_sqlite_is_refused() {
+    let database = Backend::Sqlite.database();
+    let first = Process::start(&database);
+    let log = refusal_of(&database);
+    assert!(log.contains("another process is using the database"), "{log}");
+    assert!(log.contains("SQLite serves one at a time; stop it, or use PostgreSQL"), "{log}");
+
+    let issued = first.admin().await.issue("ada", "laptop", &[]).await;
+    assert!(first.admin().await.introspect(&issued.secret).await.active, "the first goes on");
+    assert!(first.terminate().success());
+    assert!(Process::start(&database).admin().await.introspect(&issued.secret).await.active);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_is_migrated_when_somebody_says_so() {
+    let database = Backend::Postgres.database();
+    let log = refusal_of(&database);
+    assert!(log.contains("run `token-authority migrate`, or set database.migrate_on_start"), "{log}");
+    assert!(database.find_admin_token().is_none(), "nothing is begun on a database without tables");
+
+    let two_at_once: Vec<_> = (0..2)
+        .map(|_| {
+            let mut migrate = command(&database, &["migrate"]);
+            std::thread::spawn(move || migrate.output().expect("it runs"))
+        })
+        .collect();
+    let mut applied: Vec<_> = two_at_once
+        .into_iter()
+        .map(|migrate| {
+            let output = migrate.join().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        })
+        .collect();
+    applied.sort();
+    assert_eq!(applied, ["0 migration(s) applied\n", "1 migration(s) applied\n"]);
+
+    let server = Process::start_with(&database, without_migrating);
+    assert!(server.admin().await.who_am_i().await.is_ok());
+    assert!(server.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_schema_is_served_as_it_is() {
+    let database = Backend::Postgres.database();
+    let (migrated, said) = run(&database, &["migrate"]);
+    assert!(migrated, "{said}");
+    database.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
+
+    let server = Process::start_with(&database, without_migrating);
+    assert!(server.admin().await.who_am_i().await.is_ok());
+    assert!(server.terminate().success());
+    assert_eq!(run(&database, &["migrate"]), (true, "0 migration(s) applied\n".to_owned()));
+    assert!(Process::start(&database).terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_may_lose_what_it_acknowledged_is_refused() {
+    let cluster = Arc::new(Postgres::start());
+    let database = Database::on(&cluster);
+    cluster.sql("postgres", "ALTER SYSTEM SET fsync = off");
+    cluster.stop();
+    cluster.start_again();
+    let log = Process::try_start_with(&database, |_| {}).err().expect("it does not start");
+    assert!(log.contains("fsync = off") && log.contains("turn it on"), "{log}");
+}

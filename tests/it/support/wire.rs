@@ -1,0 +1,113 @@
+//! A client that sends what no generated client does: any path, any header, any
+//! bytes.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, StatusCode};
+use token_authority::client::CallError;
+use tonic::Status;
+
+use super::refusal::assert_one_error_info;
+
+/// One HTTP/2 connection.
+pub(crate) struct Wire {
+    send: SendRequest<Bytes>,
+    authority: SocketAddr,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) http: StatusCode,
+    /// Headers, and trailers over them.
+    pub(crate) headers: HeaderMap,
+}
+
+impl Wire {
+    pub(crate) async fn connect(authority: SocketAddr) -> Self {
+        let stream = tokio::net::TcpStream::connect(authority).await.expect("somebody listens");
+        let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2 is spoken");
+        tokio::spawn(connection);
+        Self { send, authority }
+    }
+
+    /// Makes a unary call, to its end.
+    pub(crate) async fn call(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, h2::Error> {
+        let mut request = Request::post(format!("http://{}{path}", self.authority))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut send = self.send.clone().ready().await?;
+        let (response, mut stream) = send.send_request(request.body(()).expect("well-formed"), false)?;
+        // A server may answer and reset before it has read all of it.
+        let _ = stream.send_data(body, true);
+        let (parts, mut body) = response.await?.into_parts();
+        while let Some(data) = body.data().await {
+            let length = data?.len();
+            body.flow_control().release_capacity(length)?;
+        }
+        let mut headers = parts.headers;
+        headers.extend(body.trailers().await?.unwrap_or_default());
+        Ok(Answer { http: parts.status, headers })
+    }
+}
+
+impl Answer {
+    /// The refusal that the headers tell, which is as the contract promises of
+    /// every error.
+    pub(crate) fn refusal(&self) -> CallError {
+        let status = Status::from_header_map(&self.headers).unwrap_or_else(|| panic!("there is no status: {self:?}"));
+        let error = CallError::from(status);
+        assert_one_error_info(&error);
+        error
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A message as gRPC frames it.
+pub(crate) fn framed(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + 5);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).expect("a short message"));
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// The settings that a server sends first, by their numbers (RFC 9113, section
+/// 6.5.2).
+pub(crate) fn http2_settings(server: SocketAddr) -> Vec<(u16, u32)> {
+    const SETTINGS: u8 = 4;
+
+    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("the preface is sent");
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).expect("a frame's head");
+    assert_eq!(head[3], SETTINGS, "the first frame is a SETTINGS frame");
+    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut payload).expect("a frame's payload");
+    let setting = |six: &[u8]| {
+        let value = six[2..].try_into().expect("four bytes");
+        (u16::from_be_bytes([six[0], six[1]]), u32::from_be_bytes(value))
+    };
+    payload.chunks_exact(6).map(setting).collect()
+}
+
+/// The status that a GET over HTTP/1.1 is answered with.
+pub(crate) fn http_get(server: SocketAddr, path: &str) -> u16 {
+    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n").expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("this is no HTTP answer: {answer}"))
+}

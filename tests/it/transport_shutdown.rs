@@ -1,0 +1,64 @@
+//! A server that is told to end finishes what is in flight first, and waits for
+//! nobody who only listens.
+
+use std::{sync::Mutex, time::Duration};
+
+use futures_util::future::join_all;
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::support::{Backend, Process, gate::Gate, issue_request, wait::until};
+
+/// Fewer than the connections that the default settings allow.
+const CALLS: u64 = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_flight_are_finished() {
+    let database = Backend::Postgres.database();
+    let server = Process::start(&database);
+    let admin = server.admin().await;
+    admin.issue("ada", "first", &[]).await;
+
+    // All of them stand in the middle of their call when the signal comes.
+    let gate = Gate::closed(&database);
+    let lock = gate.lock_account("ada");
+    gate.is_reached().await;
+    let calls: Vec<_> = (0..CALLS)
+        .map(|_| {
+            let admin = admin.clone();
+            tokio::spawn(async move { admin.try_issue(issue_request("ada", "in flight", &[])).await })
+        })
+        .collect();
+    until("all wait for the lock", async || gate.backends("wait_event_type = 'Lock'") == CALLS).await;
+    server.signal("TERM");
+    until("it has heard", async || server.log().contains("what is in flight is finished first")).await;
+    gate.open();
+
+    for call in join_all(calls).await {
+        call.unwrap().expect("a call in flight is finished");
+    }
+    lock.join().unwrap();
+    assert!(server.terminate().success());
+    assert_eq!(database.count("credentials WHERE label = 'in flight'").await, CALLS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_its_health_does_not_keep_a_server_alive() {
+    let database = Backend::Sqlite.database();
+    let server = Process::start(&database);
+    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watched = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+
+    let told = Mutex::new(ServingStatus::Serving);
+    let watch = async {
+        while let Ok(Some(answer)) = watched.message().await {
+            *told.lock().unwrap() = answer.status();
+        }
+    };
+    let ended = tokio::task::spawn_blocking(move || server.terminate());
+    tokio::time::timeout(Duration::from_secs(15), watch).await.expect("the watch ends");
+    assert_eq!(*told.lock().unwrap(), ServingStatus::NotServing, "it says so before it goes");
+    assert!(ended.await.unwrap().success());
+}
