@@ -15,7 +15,8 @@ use super::{
 };
 
 /// What a caller can ask for. One for each RPC; RevokeToken has two, since
-/// whoever holds a secret may end it.
+/// whoever holds a secret may end it, and so has SignInDesktop, since only some
+/// are trusted to say who somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named after the RPCs, which the contract documents")]
 pub enum Operation {
@@ -41,7 +42,8 @@ pub enum Operation {
     GetCatalog,
     SignIn,
     SignOut,
-    SignInDesktop,
+    SignInDesktopByPassword,
+    SignInDesktopByAccount,
     SignOutDesktop,
     EndSession,
     CreateServiceCredential,
@@ -81,9 +83,9 @@ const fn rule(operation: Operation) -> (&'static [Role], Holders) {
         O::GetAccount => (&[R::AccountWriter, R::Auditor], Holders::Any),
         O::ListAccounts => (&[R::AccountWriter, R::Auditor], Holders::None),
         O::GetCatalog => (&[R::Issuer, R::AccountWriter, R::Auditor], Holders::Any),
-        O::SignIn | O::SignInDesktop => (&[R::Login, R::TrustedLogin], Holders::None),
+        O::SignIn | O::SignInDesktopByPassword => (&[R::Login, R::TrustedLogin], Holders::None),
         O::SignOut | O::SignOutDesktop => (&[R::Login, R::TrustedLogin], Holders::Any),
-        O::EndSession => (&[R::TrustedLogin], Holders::None),
+        O::SignInDesktopByAccount | O::EndSession => (&[R::TrustedLogin], Holders::None),
         O::ListServiceCredentials | O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
         O::CreateServiceCredential | O::RotateServiceCredential | O::RevokeServiceCredential => (&[], Holders::None),
     }

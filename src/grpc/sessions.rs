@@ -25,7 +25,11 @@ impl SessionService for Door {
         &self,
         request: Request<proto::SignInDesktopRequest>,
     ) -> Result<Response<proto::SignInDesktopResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::SignInDesktop).await
+        let operation = match request.get_ref().who {
+            Some(proto::sign_in_desktop_request::Who::AccountId(_)) => Operation::SignInDesktopByAccount,
+            Some(proto::sign_in_desktop_request::Who::Credentials(_)) | None => Operation::SignInDesktopByPassword,
+        };
+        self.doorman.permit_unimplemented(&request, operation).await
     }
 
     async fn sign_out_desktop(

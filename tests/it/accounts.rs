@@ -1,7 +1,9 @@
 //! AccountService: accounts as the systems of record write them, and what
 //! callers are told of themselves.
 
-use token_authority::proto::v1::{Account, IssueTokenRequest, PutAccountRequest, ServiceRole, Verdict};
+use token_authority::proto::v1::{
+    Account, IssueTokenRequest, ListServiceCredentialsRequest, PutAccountRequest, ServiceRole, Verdict,
+};
 use tonic::Code;
 
 use crate::support::{
@@ -210,7 +212,8 @@ async fn a_service_is_told_who_it_is(backend: Backend) {
     assert_eq!((me.label.as_str(), me.account, me.expire_time), ("gateway", None, None));
     assert_eq!(me.service_roles, [ServiceRole::Introspector as i32, ServiceRole::Auditor as i32]);
     assert!(me.scopes.is_empty());
-    let listed = server.admin().await.list_services(Default::default()).await.unwrap().credentials;
+    let listed =
+        server.admin().await.list_services(ListServiceCredentialsRequest::default()).await.unwrap().credentials;
     assert!(listed.iter().any(|credential| credential.credential_id == me.credential_id));
     server.end().await;
 }
@@ -231,7 +234,7 @@ async fn a_holder_is_told_who_it_is(backend: Backend) {
 
 async fn without_a_policy_the_catalogue_is_empty(backend: Backend) {
     let server = TestServer::configured(backend, None, |settings| {
-        settings.credentials.token_prefix = "upk".to_owned();
+        "upk".clone_into(&mut settings.credentials.token_prefix);
     })
     .await;
     let admin = server.admin().await;

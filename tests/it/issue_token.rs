@@ -181,12 +181,12 @@ async fn request_ids_are_each_callers_own(backend: Backend) {
     server.end().await;
 }
 
-/// Sends a request once for each account, all at the same time: one mints, and
-/// all others are told what it minted.
-async fn assert_one_mints(server: &TestServer, accounts: &[&str]) {
+/// Sends a request with this id once for each account, all at the same time: one
+/// mints, and all others are told what it minted.
+async fn assert_one_mints(server: &TestServer, request_id: &str, accounts: &[&str]) {
     let admin = server.admin().await;
     let calls = accounts.iter().map(|account| {
-        let (admin, request) = (admin.clone(), repeated(account, "id-1"));
+        let (admin, request) = (admin.clone(), repeated(account, request_id));
         tokio::spawn(async move { admin.try_issue(request).await })
     });
     let calls: Vec<_> = calls.collect();
@@ -206,7 +206,7 @@ async fn assert_one_mints(server: &TestServer, accounts: &[&str]) {
 
 async fn of_concurrent_repeats_one_mints(backend: Backend) {
     let server = TestServer::start(backend).await;
-    assert_one_mints(&server, &["ada"; 12]).await;
+    assert_one_mints(&server, "id-1", &["ada"; 12]).await;
     assert_eq!(server.admin().await.tokens_of("ada", &[]).await.len(), 1);
     server.end().await;
 }
@@ -214,6 +214,9 @@ async fn of_concurrent_repeats_one_mints(backend: Backend) {
 async fn of_concurrent_repeats_for_several_accounts_one_mints(backend: Backend) {
     let server = TestServer::start(backend).await;
     let accounts: Vec<_> = (0..12).map(|number| format!("account-{number}")).collect();
-    assert_one_mints(&server, &accounts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let accounts: Vec<_> = accounts.iter().map(String::as_str).collect();
+    for round in 0..4 {
+        assert_one_mints(&server, &format!("id-{round}"), &accounts).await;
+    }
     server.end().await;
 }

@@ -168,7 +168,7 @@ async fn a_managing_token_hands_out_no_more_networks_than_its_own(backend: Backe
 async fn a_managing_token_hands_out_no_longer_life_than_its_own(backend: Backend) {
     let (server, admin) = start(backend).await;
     let (own, managing) = holder(&server, &admin, &["read", MANAGE], |request| {
-        request.expiry = Some(Expiry::Ttl(span(Duration::from_secs(3600))));
+        request.expiry = Some(Expiry::Ttl(span(Duration::from_hours(1))));
     })
     .await;
     let own_end = own.token.expire_time.unwrap();
@@ -180,7 +180,7 @@ async fn a_managing_token_hands_out_no_longer_life_than_its_own(backend: Backend
     assert_eq!(issue(None).await.unwrap(), own_end, "none asked for: its own");
     assert_eq!(issue(Some(Expiry::ExpireTime(own_end))).await.unwrap(), own_end);
     assert_eq!(issue(Some(Expiry::ExpireTime(at(-60)))).await.unwrap(), at(-60));
-    for beyond in [Expiry::ExpireTime(at(1)), Expiry::Ttl(span(Duration::from_secs(7200)))] {
+    for beyond in [Expiry::ExpireTime(at(1)), Expiry::Ttl(span(Duration::from_hours(2)))] {
         assert_refused(issue(Some(beyond)).await, Code::PermissionDenied, "EXPIRY_NOT_GRANTED");
     }
     server.end().await;
@@ -193,7 +193,7 @@ async fn a_token_without_end_is_cut_to_the_caller_s(backend: Backend) {
     .await;
     let admin = server.admin().await;
     let (own, managing) = holder(&server, &admin, &["write"], |request| {
-        request.expiry = Some(Expiry::Ttl(span(Duration::from_secs(3600))));
+        request.expiry = Some(Expiry::Ttl(span(Duration::from_hours(1))));
     })
     .await;
     assert_eq!(managing.issue("", "child", &["read"]).await.token.expire_time, own.token.expire_time);

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::support::{
     Actor, Backend, TestServer, assert_refused,
-    calls::{assert_without, service_request, span, texts},
+    calls::{assert_without, question, service_request, span, texts},
     forge,
     refusal::assert_field_refused,
 };
@@ -32,7 +32,7 @@ on_both_databases!(
     of_two_administrators_who_end_each_other_one_stays,
 );
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn id_of(credential: &ServiceCredential) -> &str {
     &credential.credential_id
@@ -174,7 +174,7 @@ async fn rotation_without_overlap_ends_both(backend: Backend) {
     let admin = server.admin().await;
     let first = admin.create_service(service_request("gateway", &[ServiceRole::Introspector])).await.unwrap();
     let id = id_of(&first.credential);
-    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    let week = Duration::from_hours(7 * 24);
     let too_long = admin.rotate_service(id, week + Duration::from_micros(1)).await;
     assert_field_refused(too_long, "INVALID_OVERLAP", "overlap");
     let second = admin.rotate_service(id, week).await.unwrap();
@@ -220,7 +220,7 @@ async fn revoking_ends_it_for_the_next_call(backend: Backend) {
     let revoked = admin.revoke_service(id_of(&new.credential)).await.unwrap();
     assert!(revoked.revoke_time.is_some());
     assert_refused(service.who_am_i().await, Code::Unauthenticated, "CREDENTIAL_INVALID");
-    let asked = service.try_introspect(Default::default()).await;
+    let asked = service.try_introspect(question("junk", &[])).await;
     assert_refused(asked, Code::Unauthenticated, "CREDENTIAL_INVALID");
     let again = admin.revoke_service(id_of(&new.credential)).await.unwrap();
     assert_eq!(again, revoked, "the second time changes nothing");

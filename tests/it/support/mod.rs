@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod calls;
+pub(crate) mod contract;
 pub(crate) mod database;
 pub(crate) mod forge;
 pub(crate) mod gate;
@@ -16,6 +17,7 @@ pub(crate) mod refusal;
 pub(crate) mod server;
 pub(crate) mod session;
 mod sql;
+pub(crate) mod terminal;
 pub(crate) mod wait;
 pub(crate) mod wire;
 
@@ -26,6 +28,7 @@ pub(crate) use self::{
     process::Process,
     refusal::assert_refused,
     server::TestServer,
+    terminal::Terminal,
 };
 
 /// Runs each named test on SQLite and on PostgreSQL: `async fn name(Backend)`.

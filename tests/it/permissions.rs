@@ -1,0 +1,252 @@
+//! Every RPC by every kind of caller: one table, to be read beside the roles in
+//! the contract.
+//!
+//! The requests are good ones, and what they destroy was made for that, so that
+//! a cell tells what the caller may do and nothing else.
+
+use std::fmt::Write as _;
+
+use prost::Message;
+use token_authority::proto::v1::{
+    self as proto, Account, IssueTokenRequest, PasswordCredentials, ServiceRole, Token, revoke_token_request::Target,
+    sign_in_desktop_request::Who,
+};
+
+use crate::support::{
+    Actor, Backend, TestServer,
+    calls::{question, service_request, texts},
+    contract::rpcs,
+    forge, issue_request,
+    wire::{Answer, Wire, framed},
+};
+
+const MANAGE: &str = "tokens:manage";
+
+/// What a cell says for what came back; all else stands there in full.
+const WORDS: [(&str, &str); 7] = [
+    ("yes", "OK"),
+    ("no", "PermissionDenied NOT_PERMITTED"),
+    ("none", "Unauthenticated CREDENTIAL_REQUIRED"),
+    ("bad", "Unauthenticated CREDENTIAL_INVALID"),
+    ("later", "Unimplemented NOT_IMPLEMENTED"),
+    ("no token", "NotFound TOKEN_NOT_FOUND"),
+    ("no account", "NotFound ACCOUNT_NOT_FOUND"),
+];
+
+/// A kind of caller, and the credential that it calls with.
+struct Caller {
+    kind: &'static str,
+    credential: Option<String>,
+}
+
+/// What the requests name: ada is the account of all callers that are holders,
+/// ben another.
+struct Targets {
+    /// A token of ada's with more than any of her callers has.
+    wider: String,
+    /// Another, which is revoked over and over.
+    doomed: String,
+    /// The secret of a token of ben's, which is revoked over and over.
+    doomed_secret: String,
+    /// A service credential that is rotated over and over.
+    rotated: String,
+    /// A service credential that is revoked over and over.
+    revoked: String,
+    /// Another number in each cell, for what can be done once.
+    cell: usize,
+}
+
+// On one database: who may do what is decided before a database is asked. It is
+// PostgreSQL, since a desktop session has to be written beside the service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rpc_by_every_kind_of_caller() {
+    let server = TestServer::configured(Backend::Postgres, None, |settings| {
+        settings.self_service.manage_scope = Some(MANAGE.to_owned());
+    })
+    .await;
+    let admin = server.admin().await;
+    for account_id in ["ada", "ben"] {
+        let permissions = texts(&["read", "write", MANAGE]);
+        admin.put_account(Account { account_id: account_id.to_owned(), permissions, ..Default::default() }).await;
+    }
+    let callers = callers(&server, &admin).await;
+    let mut targets = targets(&admin).await;
+    let wire = Wire::connect(server.server.grpc_address()).await;
+
+    let mut rows = Vec::new();
+    for rpc in rpcs() {
+        for (detail, _) in requests(&rpc.name, &targets) {
+            let mut cells = Vec::new();
+            for caller in &callers {
+                targets.cell += 1;
+                admin.put_account(Account { account_id: doomed_account(&targets), ..Default::default() }).await;
+                let mut requests = requests(&rpc.name, &targets).into_iter();
+                let (_, request) = requests.find(|(other, _)| *other == detail).unwrap();
+                let authorization = caller.credential.as_ref().map(|credential| format!("Bearer {credential}"));
+                let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+                let answer = wire.call(&rpc.path(), &headers, framed(&request)).await.unwrap();
+                cells.push(outcome(&answer));
+            }
+            rows.push((format!("{}{detail}", rpc.name), cells));
+        }
+    }
+    insta::assert_snapshot!(table(&callers, &rows));
+    server.end().await;
+}
+
+async fn callers(server: &TestServer, admin: &Actor) -> Vec<Caller> {
+    let revoked = admin.create_service(service_request("revoked", &[ServiceRole::Admin])).await.unwrap();
+    admin.revoke_service(&revoked.credential.credential_id).await.unwrap();
+    let mut callers = vec![
+        Caller { kind: "nobody", credential: None },
+        Caller { kind: "garbage", credential: Some("garbage".to_owned()) },
+        Caller { kind: "wrong secret", credential: Some(forge::wrong_secret(&server.database.admin_token())) },
+        Caller { kind: "revoked", credential: Some(revoked.secret) },
+    ];
+    for (kind, role) in [
+        ("introspector", ServiceRole::Introspector),
+        ("issuer", ServiceRole::Issuer),
+        ("login", ServiceRole::Login),
+        ("trusted-login", ServiceRole::TrustedLogin),
+        ("account-writer", ServiceRole::AccountWriter),
+        ("auditor", ServiceRole::Auditor),
+        ("admin", ServiceRole::Admin),
+    ] {
+        let service = admin.create_service(service_request(&format!("caller {kind}"), &[role])).await.unwrap();
+        callers.push(Caller { kind, credential: Some(service.secret) });
+    }
+    let inherits = IssueTokenRequest { inherits_permissions: true, ..issue_request("ada", "inheriting", &[]) };
+    for (kind, request) in [
+        ("narrow", issue_request("ada", "narrow", &["read"])),
+        ("managing", issue_request("ada", "managing", &["read", MANAGE])),
+        ("inheriting", inherits),
+    ] {
+        callers.push(Caller { kind, credential: Some(admin.try_issue(request).await.unwrap().secret) });
+    }
+    callers.push(Caller { kind: "session", credential: Some(server.open_desktop_session("ada", 1).secret) });
+    callers
+}
+
+async fn targets(admin: &Actor) -> Targets {
+    let wide = &["read", "write", "delete"];
+    let service = async |name| {
+        let created = admin.create_service(service_request(name, &[ServiceRole::Login])).await.unwrap();
+        created.credential.credential_id
+    };
+    Targets {
+        wider: admin.issue("ada", "wider", wide).await.token.token_id,
+        doomed: admin.issue("ada", "doomed", wide).await.token.token_id,
+        doomed_secret: admin.issue("ben", "doomed", wide).await.secret,
+        rotated: service("rotated").await,
+        revoked: service("ended").await,
+        cell: 0,
+    }
+}
+
+fn doomed_account(targets: &Targets) -> String {
+    format!("doomed-{}", targets.cell)
+}
+
+/// What an RPC is called with: one request, or several, each with what tells
+/// them apart. A new RPC wants an arm here.
+fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
+    let [ada, ben] = ["ada", "ben"].map(ToOwned::to_owned);
+    let wider = || targets.wider.clone();
+    let credentials = || PasswordCredentials { username: "ada".to_owned(), password: "correct horse".to_owned() };
+    match rpc {
+        "IssueToken" => one(issue_request("ada", "issued", &["read"])),
+        "GetToken" => one(proto::GetTokenRequest { token_id: wider() }),
+        "ListTokens" => one(proto::ListTokensRequest { account_id: ada, ..Default::default() }),
+        "UpdateToken" => {
+            let token = Some(Token { token_id: wider(), label: "other".to_owned(), ..Default::default() });
+            let update_mask = Some(prost_types::FieldMask { paths: texts(&["label"]) });
+            one(proto::UpdateTokenRequest { token, update_mask })
+        }
+        "RotateToken" => one(proto::RotateTokenRequest { token_id: wider(), ..Default::default() }),
+        "EndTokenSecret" => one(proto::EndTokenSecretRequest { token_id: wider(), secret_id: wider() }),
+        "RevokeToken" => {
+            let request = |target| proto::RevokeTokenRequest { target: Some(target), reason: 0 }.encode_to_vec();
+            let by_id = request(Target::TokenId(targets.doomed.clone()));
+            let by_secret = request(Target::Secret(targets.doomed_secret.clone()));
+            vec![(" by id", by_id), (" by secret", by_secret)]
+        }
+        "RevokeAllTokens" => one(proto::RevokeAllTokensRequest { account_id: ben, ..Default::default() }),
+        "ImportTokens" => one(proto::ImportTokensRequest::default()),
+        "Introspect" => one(question("junk", &[])),
+        "BatchIntrospect" => one(proto::BatchIntrospectRequest { requests: vec![question("junk", &[])] }),
+        "ListDesktopSessions" => one(proto::ListDesktopSessionsRequest { account_id: ada, ..Default::default() }),
+        "PutAccount" => {
+            let account = Some(Account { account_id: ben, ..Default::default() });
+            let update_mask = Some(prost_types::FieldMask { paths: texts(&["email"]) });
+            one(proto::PutAccountRequest { account, update_mask })
+        }
+        "GetAccount" => vec![
+            (" of its own", proto::GetAccountRequest { account_id: ada }.encode_to_vec()),
+            (" of another", proto::GetAccountRequest { account_id: ben }.encode_to_vec()),
+        ],
+        "ListAccounts" => one(proto::ListAccountsRequest::default()),
+        "DeleteAccount" => one(proto::DeleteAccountRequest { account_id: doomed_account(targets) }),
+        "SetPassword" => one(proto::SetPasswordRequest { account_id: ben, password: "correct horse".to_owned() }),
+        "WhoAmI" => one(proto::WhoAmIRequest {}),
+        "GetCatalog" => one(proto::GetCatalogRequest {}),
+        "SignIn" => one(proto::SignInRequest { credentials: Some(credentials()), ..Default::default() }),
+        "SignOut" => one(proto::SignOutRequest { id_token: "junk".to_owned() }),
+        "SignInDesktop" => {
+            let request = |who| proto::SignInDesktopRequest { who: Some(who), ..Default::default() }.encode_to_vec();
+            let by_password = request(Who::Credentials(credentials()));
+            vec![(" by password", by_password), (" by account", request(Who::AccountId(ada)))]
+        }
+        "SignOutDesktop" => one(proto::SignOutDesktopRequest { secret: "junk".to_owned() }),
+        "EndSession" => one(proto::EndSessionRequest { session_id: wider() }),
+        "GetJwks" => one(proto::GetJwksRequest {}),
+        "CreateServiceCredential" => one(service_request(&format!("new {}", targets.cell), &[ServiceRole::Login])),
+        "ListServiceCredentials" => one(proto::ListServiceCredentialsRequest::default()),
+        "RotateServiceCredential" => {
+            let credential_id = targets.rotated.clone();
+            one(proto::RotateServiceCredentialRequest { credential_id, overlap: None })
+        }
+        "RevokeServiceCredential" => {
+            one(proto::RevokeServiceCredentialRequest { credential_id: targets.revoked.clone() })
+        }
+        other => panic!("who may call {other}? Give it a request here, and review the table"),
+    }
+}
+
+fn one(request: impl Message) -> Vec<(&'static str, Vec<u8>)> {
+    vec![("", request.encode_to_vec())]
+}
+
+/// OK, or the refusal's code and reason, as a cell says it.
+fn outcome(answer: &Answer) -> String {
+    let outcome = if answer.header("grpc-status") == Some("0") {
+        "OK".to_owned()
+    } else {
+        let refusal = answer.refusal();
+        format!("{:?} {}", refusal.code, refusal.reason.unwrap_or_default())
+    };
+    let word = WORDS.into_iter().find(|(_, meaning)| *meaning == outcome).map(|(word, _)| word.to_owned());
+    word.unwrap_or(outcome)
+}
+
+fn table(callers: &[Caller], rows: &[(String, Vec<String>)]) -> String {
+    let mut text = String::new();
+    for (word, meaning) in WORDS {
+        writeln!(text, "{word:10} = {meaning}").unwrap();
+    }
+    let width_of = |column: usize| {
+        let cells = rows.iter().map(|(_, cells)| cells[column].len());
+        cells.chain([callers[column].kind.len()]).max().unwrap_or_default()
+    };
+    let header = callers.iter().map(|caller| caller.kind);
+    let lines = std::iter::once(("", header.collect::<Vec<_>>()))
+        .chain(rows.iter().map(|(name, cells)| (name.as_str(), cells.iter().map(String::as_str).collect())));
+    for (name, cells) in lines {
+        let mut line = format!("{name:26}");
+        for (column, cell) in cells.into_iter().enumerate() {
+            write!(line, " | {cell:width$}", width = width_of(column)).unwrap();
+        }
+        writeln!(text, "\n{}", line.trim_end()).unwrap();
+        text.pop();
+    }
+    text
+}
