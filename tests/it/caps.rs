@@ -1,12 +1,14 @@
 //! A plan's cap is exact, however many want its last place at once.
 
+use std::process::Command;
+
 use futures_util::future::join_all;
-use token_authority::proto::v1::Account;
+use token_authority::{proto::v1::Account, settings::Settings};
 use tonic::Code;
 
 use crate::support::{
     Actor, Backend, Process, TestServer, assert_refused, issue_request,
-    plans::{plans, set_plans},
+    settings::{be_patient, plans, set_patience, set_plans},
 };
 
 const CAP: u32 = 10;
@@ -15,9 +17,12 @@ const CALLS: usize = 50;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_fifty_takes_the_last_place_on_two_servers() {
     let database = Backend::Postgres.database();
-    let start = |database| Process::start_with(database, |command| set_plans(command, 1, CAP));
-    let one = start(&database);
-    let other = start(&database.replica());
+    let change = |command: &mut Command| {
+        set_plans(command, 1, CAP);
+        set_patience(command);
+    };
+    let one = Process::start_with(&database, change);
+    let other = Process::start_with(&database.replica(), change);
     one_takes_the_last_place(&[one.admin().await, other.admin().await]).await;
     assert!(one.terminate().success());
     assert!(other.terminate().success());
@@ -25,7 +30,11 @@ async fn one_of_fifty_takes_the_last_place_on_two_servers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_fifty_takes_the_last_place_on_sqlite() {
-    let server = TestServer::configured(Backend::Sqlite, None, |settings| settings.policy = plans(1, CAP)).await;
+    let change = |settings: &mut Settings| {
+        settings.policy = plans(1, CAP);
+        be_patient(settings);
+    };
+    let server = TestServer::configured(Backend::Sqlite, None, change).await;
     one_takes_the_last_place(&[server.admin().await]).await;
     server.end().await;
 }
