@@ -10,6 +10,7 @@ mod caps;
 mod crashes;
 mod faults_callers;
 mod faults_cancelled;
+mod faults_locks;
 mod faults_outage;
 mod faults_paused;
 mod proofs;
