@@ -1,9 +1,9 @@
 //! token-authority mints access tokens, keeps only their hashes, and answers
 //! for them, so that no other service ever holds a credential or its hash.
 //!
-//! The modules, in reading order; each uses only those above it, and the
-//! command line is a client like any other. `ARCHITECTURE.md` walks through
-//! them.
+//! The modules, in reading order. Down to the two doors, each uses only those
+//! above it; `server` wires them as `settings` says, and the command line is a
+//! client like any other. `ARCHITECTURE.md` walks through them.
 
 /// The rules, pure: credentials, scopes, policy, judgement, permits.
 pub mod domain;
@@ -22,7 +22,8 @@ pub mod authority;
 /// Who calls, and may it?
 pub mod caller;
 
-/// The gRPC door: with `client` and `server`, the only place that names tonic.
+/// The gRPC door: with `server`, `client` and the command line that is built on
+/// it, the only place that names tonic.
 pub mod grpc;
 /// The HTTP door: the only place that names axum.
 pub mod http;

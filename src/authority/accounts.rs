@@ -15,7 +15,7 @@ use crate::{
         scope::Scopes,
     },
     random,
-    store::{Change, Subject, detached},
+    store::{self, Change, Subject, detached},
 };
 
 /// What an account is to be.
@@ -100,36 +100,49 @@ impl Authority {
     pub async fn put_account(&self, permit: Permit, change: AccountChange) -> Result<AccountView, Error> {
         let authority = self.clone();
         detached(async move {
-            let transaction = authority.store.begin().await?;
-            let key = transaction.account(&change.id).await?.map(|account| account.key);
-            let targets = Targets { accounts: key.into_iter().collect(), ..Targets::default() };
-            let opened = authority.open(transaction, &permit, targets).await?;
-            let account = match key {
-                Some(key) => opened.account(key).cloned(),
-                None => None,
-            };
-            let (account, action, fields) = match account {
-                Some(account) => {
-                    let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
-                    (written(&opened, account, &change, &fields)?, "account.update", fields)
+            loop {
+                if let Some(view) = authority.try_put_account(&permit, &change).await? {
+                    return Ok(view);
                 }
-                None => (made(&opened, &change)?, "account.create", AccountField::ALL.to_vec()),
-            };
-            let stored = if action == "account.create" {
-                opened.transaction.insert_account(&account).await
-            } else {
-                opened.transaction.update_account(&account).await
-            };
-            stored.map_err(|error| if error.is_username_taken() { Error::UsernameTaken } else { error.into() })?;
-
-            let view = view(&opened, account.clone()).await?;
-            let mut event = opened.event(action, &account.id, Some(&account));
-            let names: Vec<_> = fields.iter().map(|field| field.as_str()).collect();
-            event.detail = serde_json::json!({ "fields": names, "suspended": account.suspended, "plan": view.plan });
-            opened.transaction.commit(Change::new([Subject::Account(account.key)], event)).await?;
-            Ok(view)
+            }
         })
         .await
+    }
+
+    /// None where another call made the account since this one looked.
+    async fn try_put_account(&self, permit: &Permit, change: &AccountChange) -> Result<Option<AccountView>, Error> {
+        let transaction = self.store.begin().await?;
+        let key = transaction.account(&change.id).await?.map(|account| account.key);
+        let targets = Targets { accounts: key.into_iter().collect(), ..Targets::default() };
+        let opened = self.open(transaction, permit, targets).await?;
+        let account = match key {
+            Some(key) => opened.account(key).cloned(),
+            None => None,
+        };
+        let taken = |error: store::Error| if error.is_username_taken() { Error::UsernameTaken } else { error.into() };
+        let (account, action, fields) = match account {
+            Some(account) => {
+                let fields = change.fields.clone().ok_or(Error::UpdateMaskRequired)?;
+                let account = written(&opened, account, change, &fields)?;
+                opened.transaction.update_account(&account).await.map_err(taken)?;
+                (account, "account.update", fields)
+            }
+            None => {
+                let account = made(&opened, change)?;
+                if !opened.transaction.insert_account_unless_known(&account).await.map_err(taken)? {
+                    opened.transaction.abandon().await?;
+                    return Ok(None);
+                }
+                (account, "account.create", AccountField::ALL.to_vec())
+            }
+        };
+
+        let view = view(&opened, account.clone()).await?;
+        let mut event = opened.event(action, &account.id, Some(&account));
+        let names: Vec<_> = fields.iter().map(|field| field.as_str()).collect();
+        event.detail = serde_json::json!({ "fields": names, "suspended": account.suspended, "plan": view.plan });
+        opened.transaction.commit(Change::new([Subject::Account(account.key)], event)).await?;
+        Ok(Some(view))
     }
 
     /// One account; none means the caller's own.
@@ -217,7 +230,7 @@ fn made(opened: &Opened, change: &AccountChange) -> Result<Account, Error> {
     };
     let fields = change.fields.as_deref().unwrap_or(&AccountField::ALL);
     let account = written(opened, account, change, fields)?;
-    Error::unless_known(opened.policy.room(account.plan.as_ref()))?;
+    refuse_unknown(opened, account.plan.as_ref())?;
     Ok(account)
 }
 
@@ -235,7 +248,7 @@ fn written(
             AccountField::Username => account.username.clone_from(&change.username),
             AccountField::Email => account.email.clone_from(&change.email),
             AccountField::Plan => {
-                Error::unless_known(opened.policy.room(change.plan.as_ref()))?;
+                refuse_unknown(opened, change.plan.as_ref())?;
                 account.plan.clone_from(&change.plan);
             }
             AccountField::Roles => account.roles.clone_from(&change.roles),
@@ -249,13 +262,20 @@ fn written(
     Ok(account)
 }
 
+fn refuse_unknown(opened: &Opened, plan: Option<&Word>) -> Result<(), Error> {
+    match opened.policy.room(plan) {
+        Room::Unbounded | Room::AtMost(_) => Ok(()),
+        Room::UnknownPlan => Err(Error::UnknownPlan),
+    }
+}
+
 async fn view(opened: &Opened, account: Account) -> Result<AccountView, Error> {
     let mut views = views(&opened.transaction, vec![account], &opened.policy, opened.now).await?;
     views.pop().ok_or(Error::AccountNotFound)
 }
 
 async fn views(
-    snapshot: &crate::store::Snapshot,
+    snapshot: &store::Snapshot,
     accounts: Vec<Account>,
     policy: &Policy,
     now: crate::domain::time::Timestamp,

@@ -1,7 +1,7 @@
 //! What can a use case refuse? In the words of the rules, not of a transport.
 
 use crate::{
-    domain::{delegation::Excess, id::CredentialId, policy::Room, scope::Scopes},
+    domain::{delegation::Excess, id::CredentialId, scope::Scopes},
     introspection::{Busy, Fault},
     store,
 };
@@ -66,6 +66,9 @@ pub enum Error {
     /// The plan is not among the policy's, or there is none and no default.
     #[error("the policy has no such plan")]
     UnknownPlan,
+    /// The account's plan is not among the policy's any more.
+    #[error("the account's plan is not in the policy")]
+    PlanGone,
     /// This caller used the request id before; it made this token.
     #[error("the request id was used before")]
     RequestIdReused(CredentialId),
@@ -103,16 +106,6 @@ impl From<Fault> for Error {
         match fault {
             Fault::Store(error) => Self::Store(error),
             Fault::Busy(busy) => Self::Busy(busy),
-        }
-    }
-}
-
-impl Error {
-    /// Refuses a plan that the policy does not have.
-    pub(super) fn unless_known(room: Room) -> Result<Room, Self> {
-        match room {
-            Room::Unbounded | Room::AtMost(_) => Ok(room),
-            Room::UnknownPlan => Err(Self::UnknownPlan),
         }
     }
 }

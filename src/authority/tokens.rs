@@ -410,8 +410,10 @@ impl Authority {
 
 /// Counts under the account's lock, and so never lets one too many in.
 async fn check_room(opened: &Opened, account: &Account) -> Result<(), Error> {
-    let Room::AtMost(limit) = Error::unless_known(opened.policy.room(account.plan.as_ref()))? else {
-        return Ok(());
+    let limit = match opened.policy.room(account.plan.as_ref()) {
+        Room::Unbounded => return Ok(()),
+        Room::UnknownPlan => return Err(Error::PlanGone),
+        Room::AtMost(limit) => limit,
     };
     let counts_imported = opened.policy.counts_imported();
     let count = opened.transaction.count_live_tokens(account, counts_imported, opened.now).await?;

@@ -148,7 +148,8 @@ impl From<Error> for Status {
                 details.add_quota_failure_violation("tokens", message.clone());
                 Status::with_error_details(Code::PermissionDenied, message, details)
             }
-            Error::UnknownPlan => BadField::new("plan", "UNKNOWN_PLAN", message).into(),
+            Error::UnknownPlan => BadField::new("account.plan", "UNKNOWN_PLAN", message).into(),
+            Error::PlanGone => BadField::new("account_id", "UNKNOWN_PLAN", message).into(),
             Error::RequestIdReused(first) => {
                 let details = info_with("REQUEST_ID_REUSED", [("token_id", first.to_string())]);
                 Status::with_error_details(Code::AlreadyExists, message, details)

@@ -216,13 +216,6 @@ impl Transaction {
         query.all(self.connection()).await?.into_iter().map(convert::account).collect()
     }
 
-    /// Makes an account.
-    pub async fn insert_account(&self, account: &Account) -> Result<(), Error> {
-        let row = convert::account_row(account).into_active_model();
-        entity::account::Entity::insert(row).exec_without_returning(self.connection()).await?;
-        Ok(())
-    }
-
     /// Makes an account, unless there is one of that id by now; tells whether
     /// it did.
     pub async fn insert_account_unless_known(&self, account: &Account) -> Result<bool, Error> {

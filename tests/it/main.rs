@@ -6,19 +6,31 @@
 #[macro_use]
 mod support;
 
+mod accounts;
+mod batch_introspect;
 mod caps;
 mod crashes;
+mod desktop_sessions;
 mod faults_callers;
 mod faults_cancelled;
 mod faults_locks;
 mod faults_outage;
 mod faults_paused;
+mod introspect;
+mod issue_token;
+mod paging;
 mod proofs;
 mod replicas;
 mod retention;
+mod revoke_all_tokens;
+mod revoke_token;
+mod self_service;
+mod service_credentials;
 mod start;
 mod start_files;
 mod store;
 mod transport;
 mod transport_shutdown;
+mod utho;
+mod utm;
 mod walk;

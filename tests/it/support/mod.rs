@@ -13,6 +13,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod server;
+pub(crate) mod session;
 pub(crate) mod settings;
 mod sql;
 pub(crate) mod wait;
