@@ -70,7 +70,8 @@ pub struct Database {
     /// `sqlite:PATH` or `postgres://…`; absent: SQLite in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<DatabaseUrl>,
-    /// The most connections to PostgreSQL.
+    /// The most connections to PostgreSQL, at least 2: half of them are for
+    /// changes, so that those that wait for locks keep no read waiting.
     pub max_connections: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Span,
@@ -348,8 +349,10 @@ impl Settings {
         if !(4..=14).contains(&self.credentials.bcrypt_cost) {
             return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
         }
+        if self.database.max_connections < 2 {
+            return Err(invalid("database.max_connections")("at least 2 is wanted".to_owned()));
+        }
         for (key, count) in [
-            ("database.max_connections", self.database.max_connections as usize),
             ("grpc.max_streams_per_connection", self.grpc.max_streams_per_connection as usize),
             ("grpc.max_message_bytes", self.grpc.max_message_bytes),
             ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),

@@ -25,7 +25,7 @@ const SQLITE_READERS: u32 = 4;
 pub struct Config {
     /// Where.
     pub location: Location,
-    /// The most connections to PostgreSQL.
+    /// The most connections to PostgreSQL, at least 2.
     pub max_connections: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
@@ -113,7 +113,8 @@ impl From<sqlx::Error> for ConnectError {
     }
 }
 
-/// Open connections. SQLite has one for writing and some for reading.
+/// Open connections, apart for reading and for writing: changes that wait for
+/// each other's locks keep no read waiting.
 #[derive(Debug)]
 pub(super) struct Connections {
     pub(super) read: DatabaseConnection,
@@ -165,14 +166,17 @@ impl Config {
             .application_name("token-authority")
             .statement_cache_capacity(if self.prepared_statements { 100 } else { 0 })
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(self.max_connections)
-            .acquire_timeout(self.acquire_timeout)
-            .connect_with(options)
-            .await?;
-        let connection = DatabaseConnection::from(pool);
-        check_postgres(&connection).await?;
-        Ok(Connections { read: connection.clone(), write: connection, _lock: None })
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(self.acquire_timeout)
+                .connect_with(options.clone())
+        };
+        let writers = self.max_connections / 2;
+        let read = DatabaseConnection::from(pool(self.max_connections - writers).await?);
+        check_postgres(&read).await?;
+        let write = pool(writers).await?.into();
+        Ok(Connections { read, write, _lock: None })
     }
 }
 

@@ -8,7 +8,7 @@ use token_authority::proto::v1::Account;
 use tonic::Code;
 
 use crate::support::{
-    Actor, Backend, Database, Issued, Process, assert_refused, issue_request, plans::set_plans, postgres::Postgres,
+    Actor, Backend, Database, Issued, Process, assert_refused, issue_request, postgres::Postgres, settings::set_plans,
     wait::until,
 };
 

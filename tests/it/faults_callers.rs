@@ -5,7 +5,8 @@ use token_authority::proto::v1::{ServiceRole, Token};
 use tonic::Code;
 
 use crate::support::{
-    Backend, TestServer, assert_refused, calls::service_request, gate::Gate, issue_request, wait::until,
+    Backend, TestServer, assert_refused, calls::service_request, gate::Gate, issue_request, settings::be_patient,
+    wait::until,
 };
 
 const CALLS: usize = 30;
@@ -47,7 +48,7 @@ async fn a_service_revoked_while_it_waits_for_a_lock_mints_nothing() {
 on_both_databases!(nothing_is_minted_after_its_caller_was_revoked);
 
 async fn nothing_is_minted_after_its_caller_was_revoked(backend: Backend) {
-    let server = TestServer::start(backend).await;
+    let server = TestServer::configured(backend, None, be_patient).await;
     let admin = server.admin().await;
     let service = admin.create_service(service_request("billing", &[ServiceRole::Issuer])).await.unwrap();
     let issuer = server.actor(&service.secret).await;

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 use token_authority::proto::v1::IssueTokenRequest;
 use tonic::{Code, Request};
 
-use crate::support::{Actor, Backend, TestServer, assert_refused, gate::backends, issue_request, wait::until};
+use crate::support::{
+    Actor, Backend, TestServer, assert_refused, gate::backends, issue_request, settings::be_patient, wait::until,
+};
 
 /// Calls are given up after 1, 2, … milliseconds.
 const CALLS: u64 = 50;
@@ -33,7 +35,7 @@ async fn give_up(admin: &Actor, number: u64) -> bool {
 on_both_databases!(calls_that_are_given_up_are_done_whole_or_not_at_all);
 
 async fn calls_that_are_given_up_are_done_whole_or_not_at_all(backend: Backend) {
-    let server = TestServer::start(backend).await;
+    let server = TestServer::configured(backend, None, be_patient).await;
     let admin = server.admin().await;
     let kept = admin.issue("ada", "kept", &[]).await;
     let mut given_up = Vec::new();

@@ -14,6 +14,7 @@ mod crashes;
 mod desktop_sessions;
 mod faults_callers;
 mod faults_cancelled;
+mod faults_locks;
 mod faults_outage;
 mod faults_paused;
 mod host_commands;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use token_authority::{client::CallError, proto::v1::IntrospectRequest, settings::Settings};
 use tonic::Code;
 
-use crate::support::{Backend, TestServer, assert_refused, forge::wrong_secret, issue_request};
+use crate::support::{Backend, TestServer, assert_refused, forge::wrong_secret, issue_request, settings::be_patient};
 
 const CALLS: usize = 50;
 
@@ -44,6 +44,7 @@ async fn a_secret_without_a_fingerprint_is_proved_once(backend: Backend) {
 
 async fn two_that_want_to_hash_wait_and_the_rest_come_back(backend: Backend) {
     let change = |settings: &mut Settings| {
+        be_patient(settings);
         settings.credentials.bcrypt_cost = 10;
         settings.credentials.bcrypt_threads = 1;
         settings.credentials.bcrypt_queue = 1;

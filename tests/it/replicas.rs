@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{Backend, Database, Process, plans::set_plans};
+use crate::support::{Backend, Database, Process, settings::set_plans};
 
 /// How often what depends on who is first is tried.
 const ROUNDS: usize = 3;
@@ -14,8 +14,11 @@ async fn start_both(one: &Database, other: &Database) -> [Result<Process, String
     start_both_with([(one, |_| {}), (other, |_| {})]).await
 }
 
+/// Where a server is to start, and how its command is changed.
+type Start<'a> = (&'a Database, fn(&mut Command));
+
 /// The same, as their commands are changed.
-async fn start_both_with(servers: [(&Database, fn(&mut Command)); 2]) -> [Result<Process, String>; 2] {
+async fn start_both_with(servers: [Start<'_>; 2]) -> [Result<Process, String>; 2] {
     let [one, other] = servers.map(|(database, change)| {
         let database = database.clone();
         tokio::task::spawn_blocking(move || Process::try_start_with(&database, change))

@@ -15,7 +15,7 @@ use crate::support::{
     wait::until,
 };
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 const STATES: [TokenState; 4] = [TokenState::Active, TokenState::Expired, TokenState::Revoked, TokenState::Suspended];
 
 /// Opens the database that a server has just ended on; the last of its tasks

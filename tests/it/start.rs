@@ -7,6 +7,7 @@ use crate::support::{
     Backend, Database, Process,
     postgres::Postgres,
     process::{command, run},
+    wire::http_get,
 };
 
 fn without_migrating(command: &mut Command) {
@@ -27,6 +28,7 @@ async fn a_second_process_on_sqlite_is_refused() {
 
     let issued = first.admin().await.issue("ada", "laptop", &[]).await;
     assert!(first.admin().await.introspect(&issued.secret).await.active, "the first goes on");
+    assert_eq!(http_get(first.http, "/readyz"), 200);
     assert!(first.terminate().success());
     assert!(Process::start(&database).admin().await.introspect(&issued.secret).await.active);
 }

@@ -5,7 +5,9 @@ use futures_util::future::join_all;
 use migrations::{Migrator, MigratorTrait as _};
 use token_authority::proto::v1::{Account, RevocationReason, ServiceRole};
 
-use crate::support::{Actor, Backend, Database, Process, calls::service_request, issue_request};
+use crate::support::{
+    Actor, Backend, Database, Process, calls::service_request, issue_request, settings::set_patience,
+};
 
 /// How many mixes of writes run at once.
 const MIXES: usize = 6;
@@ -48,9 +50,9 @@ on_both_databases!(every_change_is_in_the_log_with_its_trail, the_tables_go_and_
 
 async fn every_change_is_in_the_log_with_its_trail(backend: Backend) {
     let database = backend.database();
-    let mut servers = vec![Process::start(&database)];
+    let mut servers = vec![Process::start_with(&database, set_patience)];
     if backend == Backend::Postgres {
-        servers.push(Process::start(&database.replica()));
+        servers.push(Process::start_with(&database.replica(), set_patience));
     }
     let admin = servers[0].admin().await;
     admin.put_account(Account { account_id: "shared".to_owned(), ..Default::default() }).await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use token_authority::{
     grpc::SERVICES,
-    proto::v1::{IntrospectRequest, ListTokensRequest},
+    proto::v1::{IntrospectRequest, ListTokensRequest, RevokeTokenRequest, revoke_token_request::Target},
 };
 use tonic::{Code, codegen::tokio_stream, transport::Channel};
 use tonic_reflection::pb::{v1, v1alpha};
@@ -20,8 +20,9 @@ use crate::support::{
 
 const INTROSPECT: &str = "/token_authority.v1.TokenAuthorityService/Introspect";
 const LIST_TOKENS: &str = "/token_authority.v1.TokenAuthorityService/ListTokens";
+const REVOKE_TOKEN: &str = "/token_authority.v1.TokenAuthorityService/RevokeToken";
 
-async fn bearer(server: &TestServer) -> String {
+fn bearer(server: &TestServer) -> String {
     format!("Bearer {}", server.database.admin_token())
 }
 
@@ -29,7 +30,7 @@ async fn bearer(server: &TestServer) -> String {
 async fn what_is_no_call_of_the_contract_is_refused_with_a_reason() {
     let server = TestServer::start(Backend::Sqlite).await;
     let wire = Wire::connect(server.server.grpc_address()).await;
-    let authorization = bearer(&server).await;
+    let authorization = bearer(&server);
     let headers = [("authorization", authorization.as_str())];
     let too_large = framed(&vec![0; server.database.settings(None).grpc.max_message_bytes + 1]);
     let mut cut_short =
@@ -63,14 +64,10 @@ async fn a_deadline_is_kept_and_its_end_is_called_so() {
     gate.is_reached().await;
 
     let wire = Wire::connect(server.server.grpc_address()).await;
-    let authorization = bearer(&server).await;
+    let authorization = bearer(&server);
     let headers = [("authorization", authorization.as_str()), ("grpc-timeout", "100m")];
-    let request = token_authority::proto::v1::RevokeTokenRequest {
-        target: Some(token_authority::proto::v1::revoke_token_request::Target::TokenId(kept.token.token_id.clone())),
-        reason: 0,
-    };
-    let path = "/token_authority.v1.TokenAuthorityService/RevokeToken";
-    let refusal = wire.call(path, &headers, framed(&request.encode_to_vec())).await.unwrap().refusal();
+    let request = RevokeTokenRequest { target: Some(Target::TokenId(kept.token.token_id)), reason: 0 };
+    let refusal = wire.call(REVOKE_TOKEN, &headers, framed(&request.encode_to_vec())).await.unwrap().refusal();
     assert_eq!((refusal.code, refusal.reason.as_deref()), (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED")));
     gate.open();
     lock.join().unwrap();
@@ -81,7 +78,7 @@ async fn a_deadline_is_kept_and_its_end_is_called_so() {
 async fn every_answer_carries_the_requests_id() {
     let server = TestServer::start(Backend::Sqlite).await;
     let wire = Wire::connect(server.server.grpc_address()).await;
-    let authorization = bearer(&server).await;
+    let authorization = bearer(&server);
     let good = framed(&ListTokensRequest { account_id: "ada".to_owned(), ..Default::default() }.encode_to_vec());
     let junk = framed(b"\xff");
     for (path, body) in [(INTROSPECT, framed(b"")), (LIST_TOKENS, good), (LIST_TOKENS, junk), ("/unknown", framed(b""))]
