@@ -13,6 +13,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::{
     authority::{Authority, bootstrap},
+    caller::Callers,
     domain::keys::Keys,
     grpc, http,
     introspection::{Bcrypt, Introspector, Prover},
@@ -81,6 +82,7 @@ pub enum ServeError {
 pub struct Server {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
+    store: Store,
     bcrypt: Bcrypt,
     stop: CancellationToken,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -138,7 +140,8 @@ impl Server {
 
         let prover = Prover::new(store.clone(), keys.clone(), bcrypt.clone(), settings.introspection.remembered_proofs);
         let manage_scope = rules.manage_scope.clone();
-        let introspector = Introspector::new(store.clone(), rules.forms.clone(), prover, manage_scope);
+        let introspector = Arc::new(Introspector::new(store.clone(), rules.forms.clone(), prover, manage_scope));
+        let callers = Callers::new(introspector.clone());
         let authority = Authority::new(store.clone(), keys, bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;
@@ -151,15 +154,17 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         health::look_once(&store, &health, &ready).await;
         tokio::spawn(health::watch(store.clone(), health, ready, stop.clone()));
-        tokio::spawn(retention::run(store, settings.retention.clone(), stop.clone()));
+        tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
 
-        let mut routes = grpc::routes(authority, Arc::new(introspector), settings.grpc.max_message_bytes)
-            .add_service(health_service);
+        let mut routes =
+            grpc::routes(authority, introspector, settings.grpc.max_message_bytes).add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             let descriptors = || {
                 tonic_reflection::server::Builder::configure()
                     .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
                     .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                    // The details of errors, so that grpcurl can show them.
+                    .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             };
             routes = routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?);
         }
@@ -172,6 +177,7 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(grpc::CallLayer::new(limits))
+            .layer(grpc::DoorLayer::new(callers))
             .add_routes(routes)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)),
@@ -180,8 +186,15 @@ impl Server {
         let http = axum::serve(http_listener, http::routes(is_ready))
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
-        let server =
-            Self { grpc_address, http_address, bcrypt, stop, grpc: tokio::spawn(grpc), http: tokio::spawn(http) };
+        let server = Self {
+            grpc_address,
+            http_address,
+            store,
+            bcrypt,
+            stop,
+            grpc: tokio::spawn(grpc),
+            http: tokio::spawn(http),
+        };
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
         Ok(server)
     }
@@ -216,6 +229,7 @@ impl Server {
             Ok((&mut self.http).await??)
         };
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
+            self.store.close().await;
             return result;
         }
         tracing::warn!("calls in flight took too long, and were dropped");

@@ -43,8 +43,13 @@ pub enum Error {
     #[error("the catalogue has no such scope")]
     UnknownScopes(Scopes),
     /// An expiry in the past, or too far ahead.
-    #[error("{0}")]
-    InvalidExpiry(&'static str),
+    #[error("{problem}")]
+    InvalidExpiry {
+        /// How it was given: `expire_time` or `ttl`.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Neither scopes nor inheriting were asked for, and the settings want one.
     #[error("scopes are wanted, or inherits_permissions")]
     ScopesWanted,

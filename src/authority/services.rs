@@ -56,14 +56,7 @@ impl Authority {
                 if opened.transaction.is_service_name_taken(new.name.as_str()).await? {
                     return Err(Error::NameTaken);
                 }
-                let expire_time = match new.ttl {
-                    None => None,
-                    Some(ttl) if ttl.is_zero() => return Err(Error::InvalidExpiry("the expiry is not in the future")),
-                    Some(ttl) => {
-                        let too_far = |_| Error::InvalidExpiry("the expiry is too far ahead");
-                        Some(opened.now.checked_add(ttl).map_err(too_far)?)
-                    }
-                };
+                let expire_time = expire_time(new.ttl, opened.now)?;
                 let id = CredentialId::at(opened.now, random::bytes());
                 let forms = &authority.rules.forms;
                 let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, opened.now);
@@ -194,6 +187,15 @@ impl Authority {
         let event = service_event(opened.event("service.revoke", id, None), &record);
         opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
         Ok(view(Record { revocation: Some(revocation), ..record }))
+    }
+}
+
+fn expire_time(ttl: Option<Duration>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let invalid = |problem| Error::InvalidExpiry { field: "ttl", problem };
+    match ttl {
+        None => Ok(None),
+        Some(ttl) if ttl < Duration::from_micros(1) => Err(invalid("the expiry is not in the future")),
+        Some(ttl) => now.checked_add(ttl).map(Some).map_err(|_| invalid("the expiry is too far ahead")),
     }
 }
 

@@ -1,12 +1,12 @@
-//! Who calls, and may it? Whatever door a caller comes through, it is
-//! recognized by the same engine that answers for its subjects, strictly, and
-//! leaves with a permit or a refusal.
+//! Who calls? Whatever door a caller comes through, it is recognized by the same
+//! engine that answers for its subjects, strictly, and before anything else of
+//! its call is looked at. What it may do, the table in the domain says.
 
 use std::sync::Arc;
 
 use crate::{
     domain::{
-        caller::{Call, Operation, Permit},
+        caller::{Call, Caller},
         judgement::InactiveReason,
     },
     introspection::{Fault, Introspector},
@@ -27,9 +27,6 @@ pub enum Refusal {
     /// It came with one that is not good; why is for the log alone.
     #[error("the credential is not good")]
     BadCredential(InactiveReason),
-    /// Its credential is good, and not for this.
-    #[error("the caller may not do this")]
-    NotPermitted,
     /// It could not be judged now.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -41,11 +38,9 @@ impl Callers {
         Self { introspector }
     }
 
-    /// Recognizes the caller and looks the operation up, before anything else
-    /// is.
-    pub async fn permit(&self, unverified: Option<&str>, call: Call, operation: Operation) -> Result<Permit, Refusal> {
+    /// Recognizes a caller by the credential that it presents.
+    pub async fn recognize(&self, unverified: Option<&str>, call: Call) -> Result<Caller, Refusal> {
         let unverified = unverified.ok_or(Refusal::NoCredential)?;
-        let caller = self.introspector.authenticate(unverified, call).await?.map_err(Refusal::BadCredential)?;
-        caller.permit(operation).map_err(|_| Refusal::NotPermitted)
+        self.introspector.authenticate(unverified, call).await?.map_err(Refusal::BadCredential)
     }
 }

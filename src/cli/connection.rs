@@ -6,7 +6,7 @@ use clap::Args;
 use tonic::{Response, Status};
 use zeroize::Zeroizing;
 
-use crate::client::{BearerToken, CallError, Client, Timeouts};
+use crate::client::{BearerToken, CallError, Client, Timeouts, is_local};
 
 use super::{
     Error, Exit,
@@ -98,6 +98,9 @@ impl ConnectionArgs {
         work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
     ) -> Result<Exit, Error> {
         let token = self.credential(console)?;
+        if !is_local(&self.url) {
+            console.warn("the credential and all answers travel unprotected to the server: this client has no TLS yet");
+        }
         let timeouts = Timeouts { connect: self.timeout.min(Timeouts::default().connect), call: self.timeout };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         runtime.block_on(async {

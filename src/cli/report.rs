@@ -119,8 +119,12 @@ fn chain(error: &Error) -> String {
 }
 
 fn details(call: &CallError) -> Option<String> {
-    let violations =
-        call.field_violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description));
+    let violations = call
+        .field_violations
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        // One alone is often the message itself.
+        .filter(|violation| !call.message.contains(violation));
     let metadata = call.metadata.iter().map(|(name, value)| format!("{name}={value}"));
     let retry = call.retry_after.map(|delay| format!("try again in {}", seconds(delay)));
     let all: Vec<String> = violations.chain(metadata).chain(retry).collect();

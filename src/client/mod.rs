@@ -47,6 +47,12 @@ pub use self::{
     target::InvalidUrl,
 };
 
+/// Whether what is sent to this URL stays on this machine. Elsewhere, without
+/// TLS, the credential travels in the clear.
+pub fn is_local(url: &str) -> bool {
+    target::is_local(url)
+}
+
 /// What the generated clients send through: one HTTP/2 connection, the
 /// credential on each request.
 pub type Transport = InterceptedService<Channel, Authenticate>;

@@ -1,5 +1,7 @@
 //! Which URLs name a server?
 
+use std::net::IpAddr;
+
 use tonic::transport::Uri;
 
 /// Why a URL does not name a server that this client can call.
@@ -18,6 +20,16 @@ pub enum InvalidUrl {
     /// was meant by it would be lost in silence.
     #[error("the server's URL holds more than http://HOST:PORT")]
     More,
+}
+
+/// Whether what is sent to this URL stays on this machine. A name may be
+/// anybody's, but `localhost` (RFC 6761, section 6.3).
+pub(super) fn is_local(url: &str) -> bool {
+    let Ok(uri) = parse(url) else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Reads a URL that has a scheme, a host and at most a port besides.
@@ -51,6 +63,16 @@ mod tests {
             "http://token-authority.internal",
         ] {
             assert!(parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_local() {
+        for url in ["http://127.0.0.1:50051", "http://localhost", "http://[::1]:50051", "http://[::ffff:127.0.0.1]"] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in ["http://token-authority.internal", "http://10.0.0.1", "http://localhost.example", "127.0.0.1"] {
+            assert!(!is_local(url), "{url}");
         }
     }
 

@@ -2,7 +2,10 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert};
+use super::{
+    Door, convert,
+    request::{permit, permit_unimplemented},
+};
 use crate::{
     domain::caller::{Operation, Principal},
     proto::v1::{self as proto, account_service_server::AccountService},
@@ -14,7 +17,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::PutAccountRequest>,
     ) -> Result<Response<proto::PutAccountResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::PutAccount).await?;
+        let permit = permit(&request, Operation::PutAccount)?;
         let change = convert::put_account(request.into_inner())?;
         let view = self.authority.put_account(permit, change).await?;
         Ok(Response::new(proto::PutAccountResponse { account: Some(convert::account(view)) }))
@@ -24,7 +27,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::GetAccountResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::GetAccount).await?;
+        let permit = permit(&request, Operation::GetAccount)?;
         let proto::GetAccountRequest { account_id } = request.into_inner();
         let account = convert::own_or_account_id(&account_id)?;
         let view = self.authority.get_account(permit, account).await?;
@@ -35,7 +38,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::ListAccountsRequest>,
     ) -> Result<Response<proto::ListAccountsResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::ListAccounts).await?;
+        let permit = permit(&request, Operation::ListAccounts)?;
         let proto::ListAccountsRequest { page_size, page_token } = request.into_inner();
         let page = convert::page(page_size, page_token)?;
         let (views, next_page_token) = self.authority.list_accounts(permit, page).await?;
@@ -47,7 +50,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::DeleteAccountRequest>,
     ) -> Result<Response<proto::DeleteAccountResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::DeleteAccount).await?;
+        let permit = permit(&request, Operation::DeleteAccount)?;
         let proto::DeleteAccountRequest { account_id } = request.into_inner();
         let account = convert::account_id("account_id", &account_id)?;
         self.authority.delete_account(permit, account).await?;
@@ -58,14 +61,14 @@ impl AccountService for Door {
         &self,
         request: Request<proto::SetPasswordRequest>,
     ) -> Result<Response<proto::SetPasswordResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::SetPassword).await
+        permit_unimplemented(&request, Operation::SetPassword)
     }
 
     async fn who_am_i(
         &self,
         request: Request<proto::WhoAmIRequest>,
     ) -> Result<Response<proto::WhoAmIResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::WhoAmI).await?;
+        let permit = permit(&request, Operation::WhoAmI)?;
         let caller = permit.caller().clone();
         let (scopes, service_roles) = match &caller.principal {
             Principal::Service(roles) => (Vec::new(), roles.iter().map(|own| convert::role(own).into()).collect()),
@@ -89,7 +92,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::GetCatalogRequest>,
     ) -> Result<Response<proto::GetCatalogResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::GetCatalog).await?;
+        let permit = permit(&request, Operation::GetCatalog)?;
         let policy = self.authority.catalog(permit).await?;
         Ok(Response::new(convert::catalog(&policy, self.authority.token_prefix())))
     }

@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::layers::{CallLayer, Limits};
-use self::request::Doorman;
+pub use self::{
+    layers::{CallLayer, Limits},
+    request::DoorLayer,
+};
 use crate::{
     authority::Authority,
-    caller::Callers,
     introspection::Introspector,
     proto::{
         self,
@@ -41,7 +42,6 @@ pub const SERVICES: [&str; 4] = [
 /// What the handlers work with.
 #[derive(Clone, Debug)]
 struct Door {
-    doorman: Doorman,
     authority: Authority,
     introspector: Arc<Introspector>,
 }
@@ -49,8 +49,7 @@ struct Door {
 /// The routes of all services of the contract. A request of over
 /// `max_message_bytes` is refused.
 pub fn routes(authority: Authority, introspector: Arc<Introspector>, max_message_bytes: usize) -> Routes {
-    let doorman = Doorman::new(Callers::new(introspector.clone()));
-    let door = Door { doorman, authority, introspector };
+    let door = Door { authority, introspector };
     let mut routes = Routes::builder();
     routes
         .add_service(TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))

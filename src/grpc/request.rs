@@ -1,53 +1,121 @@
-//! Who is at the door? The credential and the address that a gRPC request
-//! comes with.
+//! Who is at the door? Callers are recognized by their headers, before the body
+//! of a request is read: whoever has no good credential makes this service hold
+//! nothing.
 
-use tonic::{Request, Status, metadata::MetadataMap};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use tonic::{Request, Status, body::Body, transport::server::TcpConnectInfo};
+use tower::{Layer, Service};
 
 use super::{layers::RequestId, status};
 use crate::{
-    caller::Callers,
+    caller::{Callers, Refusal},
     domain::{
-        caller::{Call, Operation, Permit},
+        caller::{Call, Caller, Operation, Permit},
         network::ClientAddress,
     },
 };
 
-/// Lets requests in, or not.
+/// What every path of our own services begins with; others (health, reflection)
+/// are open.
+const OURS: &str = "/token_authority.v1.";
+/// The one RPC of ours that is open to all.
+const OPEN: &str = "/token_authority.v1.SessionService/GetJwks";
+
+/// Looks the operation up for the caller that was recognized.
+pub(super) fn permit<T>(request: &Request<T>, operation: Operation) -> Result<Permit, Status> {
+    let caller = request.extensions().get::<Caller>().ok_or_else(|| status::refused(&Refusal::NoCredential))?;
+    caller.clone().permit(operation).map_err(|_| status::not_permitted())
+}
+
+/// Answers an RPC that this version does not have yet: to callers who may not
+/// call it, that makes no difference.
+pub(super) fn permit_unimplemented<T, U>(request: &Request<T>, operation: Operation) -> Result<U, Status> {
+    permit(request, operation)?;
+    Err(status::not_implemented())
+}
+
+/// Puts [`DoorService`] around the routes.
 #[derive(Clone, Debug)]
-pub(super) struct Doorman {
+pub struct DoorLayer {
     callers: Callers,
 }
 
-impl Doorman {
-    pub(super) fn new(callers: Callers) -> Self {
+impl DoorLayer {
+    /// Lets in whom `callers` recognizes.
+    pub fn new(callers: Callers) -> Self {
         Self { callers }
-    }
-
-    /// Lets a request in for an operation.
-    pub(super) async fn permit<T>(&self, request: &Request<T>, operation: Operation) -> Result<Permit, Status> {
-        let call = Call {
-            address: request.remote_addr().map(|address| ClientAddress::new(address.ip())),
-            request_id: request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default(),
-        };
-        let permit = self.callers.permit(bearer(request.metadata()), call, operation).await;
-        permit.map_err(|refusal| status::refused(&refusal))
-    }
-
-    /// Lets a request in for an RPC that this version does not have yet: to
-    /// callers who may not call it, that makes no difference.
-    pub(super) async fn permit_unimplemented<T, U>(
-        &self,
-        request: &Request<T>,
-        operation: Operation,
-    ) -> Result<U, Status> {
-        self.permit(request, operation).await?;
-        Err(status::not_implemented())
     }
 }
 
+impl<S> Layer<S> for DoorLayer {
+    type Service = DoorService<S>;
+
+    fn layer(&self, inner: S) -> DoorService<S> {
+        DoorService { inner, callers: self.callers.clone() }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct DoorService<S> {
+    inner: S,
+    callers: Callers,
+}
+
+impl<S> Service<http::Request<Body>> for DoorService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        if !path.starts_with(OURS) || path == OPEN {
+            return Box::pin(self.inner.call(request));
+        }
+        // What was polled ready is used; the clone stays behind.
+        let not_ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, not_ready);
+        let callers = self.callers.clone();
+        Box::pin(async move {
+            let call = Call { address: address(&request), request_id: request_id(&request) };
+            let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
+            match callers.recognize(bearer.as_deref().map(String::as_str), call).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(refusal) => Ok(status::refused(&refusal).into_http()),
+            }
+        })
+    }
+}
+
+fn address(request: &http::Request<Body>) -> Option<ClientAddress> {
+    let connection = request.extensions().get::<TcpConnectInfo>()?;
+    Some(ClientAddress::new(connection.remote_addr()?.ip()))
+}
+
+fn request_id(request: &http::Request<Body>) -> String {
+    request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default()
+}
+
 /// The bearer credential (RFC 6750, section 2.1), if there is exactly one.
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
-    let mut values = metadata.get_all("authorization").iter();
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {
         return None;
@@ -61,11 +129,11 @@ mod tests {
     use super::*;
 
     fn bearer_of(values: &[&str]) -> Option<String> {
-        let mut metadata = MetadataMap::new();
+        let mut headers = HeaderMap::new();
         for value in values {
-            metadata.append("authorization", value.parse().expect("ASCII"));
+            headers.append(AUTHORIZATION, value.parse().expect("ASCII"));
         }
-        bearer(&metadata).map(ToOwned::to_owned)
+        bearer(&headers).map(ToOwned::to_owned)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert};
+use super::{Door, convert, request::permit};
 use crate::{
     authority::NewService,
     domain::caller::Operation,
@@ -19,7 +19,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::CreateServiceCredentialRequest>,
     ) -> Result<Response<proto::CreateServiceCredentialResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::CreateServiceCredential).await?;
+        let permit = permit(&request, Operation::CreateServiceCredential)?;
         let proto::CreateServiceCredentialRequest { name, roles, allowed_cidrs, ttl } = request.into_inner();
         let new = NewService {
             name: convert::label("name", &name)?,
@@ -38,7 +38,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::ListServiceCredentialsRequest>,
     ) -> Result<Response<proto::ListServiceCredentialsResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::ListServiceCredentials).await?;
+        let permit = permit(&request, Operation::ListServiceCredentials)?;
         let proto::ListServiceCredentialsRequest { page_size, page_token, include_ended } = request.into_inner();
         let page = convert::page(page_size, page_token)?;
         let (views, next_page_token) = self.authority.list_services(permit, include_ended, page).await?;
@@ -50,7 +50,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::RotateServiceCredentialRequest>,
     ) -> Result<Response<proto::RotateServiceCredentialResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::RotateServiceCredential).await?;
+        let permit = permit(&request, Operation::RotateServiceCredential)?;
         let proto::RotateServiceCredentialRequest { credential_id, overlap } = request.into_inner();
         let id = convert::credential_id("credential_id", INVALID_CREDENTIAL_ID, &credential_id)?;
         let overlap = match overlap {
@@ -68,7 +68,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::RevokeServiceCredentialRequest>,
     ) -> Result<Response<proto::RevokeServiceCredentialResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::RevokeServiceCredential).await?;
+        let permit = permit(&request, Operation::RevokeServiceCredential)?;
         let proto::RevokeServiceCredentialRequest { credential_id } = request.into_inner();
         let id = convert::credential_id("credential_id", INVALID_CREDENTIAL_ID, &credential_id)?;
         let view = self.authority.revoke_service(permit, id).await?;

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, status};
+use super::{Door, request::permit_unimplemented, status};
 use crate::{
     domain::caller::Operation,
     proto::v1::{self as proto, session_service_server::SessionService},
@@ -11,14 +11,14 @@ use crate::{
 #[tonic::async_trait]
 impl SessionService for Door {
     async fn sign_in(&self, request: Request<proto::SignInRequest>) -> Result<Response<proto::SignInResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::SignIn).await
+        permit_unimplemented(&request, Operation::SignIn)
     }
 
     async fn sign_out(
         &self,
         request: Request<proto::SignOutRequest>,
     ) -> Result<Response<proto::SignOutResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::SignOut).await
+        permit_unimplemented(&request, Operation::SignOut)
     }
 
     async fn sign_in_desktop(
@@ -29,21 +29,21 @@ impl SessionService for Door {
             Some(proto::sign_in_desktop_request::Who::AccountId(_)) => Operation::SignInDesktopByAccount,
             Some(proto::sign_in_desktop_request::Who::Credentials(_)) | None => Operation::SignInDesktopByPassword,
         };
-        self.doorman.permit_unimplemented(&request, operation).await
+        permit_unimplemented(&request, operation)
     }
 
     async fn sign_out_desktop(
         &self,
         request: Request<proto::SignOutDesktopRequest>,
     ) -> Result<Response<proto::SignOutDesktopResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::SignOutDesktop).await
+        permit_unimplemented(&request, Operation::SignOutDesktop)
     }
 
     async fn end_session(
         &self,
         request: Request<proto::EndSessionRequest>,
     ) -> Result<Response<proto::EndSessionResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::EndSession).await
+        permit_unimplemented(&request, Operation::EndSession)
     }
 
     async fn get_jwks(

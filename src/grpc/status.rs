@@ -73,7 +73,6 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             tracing::info!(?reason, "a caller's credential is not good");
             bad_credential()
         }
-        Refusal::NotPermitted => not_permitted(),
         Refusal::Fault(Fault::Store(error)) => unavailable(error),
         Refusal::Fault(Fault::Busy(busy)) => too_busy(*busy),
     }
@@ -83,7 +82,8 @@ fn bad_credential() -> Status {
     plain(Code::Unauthenticated, "CREDENTIAL_INVALID", "the credential is not good")
 }
 
-fn not_permitted() -> Status {
+/// A caller whose credential is good, and not for this.
+pub(super) fn not_permitted() -> Status {
     plain(Code::PermissionDenied, "NOT_PERMITTED", "the caller may not do this")
 }
 
@@ -140,7 +140,7 @@ impl From<Error> for Status {
             Error::UnknownScopes(scopes) => {
                 BadField::new("scopes", "UNKNOWN_SCOPE", format!("{message}: {}", listed(&scopes))).into()
             }
-            Error::InvalidExpiry(_) => BadField::new("expiry", "INVALID_EXPIRY", message).into(),
+            Error::InvalidExpiry { field, problem } => BadField::new(field, "INVALID_EXPIRY", problem).into(),
             Error::ScopesWanted => BadField::new("scopes", "SCOPES_REQUIRED", message).into(),
             Error::Excess(Excess::Scopes(scopes)) => scope_not_granted(message, listed(&scopes)),
             Error::Excess(Excess::Inheriting) => scope_not_granted(message, String::new()),

@@ -2,7 +2,11 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert, introspect, status::BadField};
+use super::{
+    Door, convert, introspect,
+    request::{permit, permit_unimplemented},
+    status::BadField,
+};
 use crate::{
     authority::RevokeTarget,
     domain::caller::Operation,
@@ -17,7 +21,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::IssueTokenRequest>,
     ) -> Result<Response<proto::IssueTokenResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::IssueToken).await?;
+        let permit = permit(&request, Operation::IssueToken)?;
         let issue = convert::issue_token(request.into_inner())?;
         let minted = self.authority.issue_token(permit, issue).await?;
         Ok(Response::new(proto::IssueTokenResponse {
@@ -30,7 +34,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::GetTokenRequest>,
     ) -> Result<Response<proto::GetTokenResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::GetToken).await?;
+        let permit = permit(&request, Operation::GetToken)?;
         let proto::GetTokenRequest { token_id } = request.into_inner();
         let id = convert::credential_id("token_id", INVALID_TOKEN_ID, &token_id)?;
         let view = self.authority.get_token(permit, id).await?;
@@ -41,7 +45,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ListTokensRequest>,
     ) -> Result<Response<proto::ListTokensResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::ListTokens).await?;
+        let permit = permit(&request, Operation::ListTokens)?;
         let proto::ListTokensRequest { account_id, page_size, page_token, states } = request.into_inner();
         let account = convert::own_or_account_id(&account_id)?;
         let states = convert::token_states(&states)?;
@@ -55,21 +59,21 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::UpdateTokenRequest>,
     ) -> Result<Response<proto::UpdateTokenResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::UpdateToken).await
+        permit_unimplemented(&request, Operation::UpdateToken)
     }
 
     async fn rotate_token(
         &self,
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::RotateToken).await
+        permit_unimplemented(&request, Operation::RotateToken)
     }
 
     async fn end_token_secret(
         &self,
         request: Request<proto::EndTokenSecretRequest>,
     ) -> Result<Response<proto::EndTokenSecretResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::EndTokenSecret).await
+        permit_unimplemented(&request, Operation::EndTokenSecret)
     }
 
     async fn revoke_token(
@@ -82,7 +86,7 @@ impl TokenAuthorityService for Door {
             Some(Target::TokenId(_)) => Operation::RevokeTokenById,
             Some(Target::Secret(_)) | None => Operation::RevokeTokenBySecret,
         };
-        let permit = self.doorman.permit(&request, operation).await?;
+        let permit = permit(&request, operation)?;
         let proto::RevokeTokenRequest { target, reason } = request.into_inner();
         let reason = convert::revocation_reason(reason)?;
         let target = match target {
@@ -107,7 +111,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::RevokeAllTokensRequest>,
     ) -> Result<Response<proto::RevokeAllTokensResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::RevokeAllTokens).await?;
+        let permit = permit(&request, Operation::RevokeAllTokens)?;
         let proto::RevokeAllTokensRequest { account_id, reason, include_sessions } = request.into_inner();
         let account = convert::own_or_account_id(&account_id)?;
         let reason = convert::revocation_reason(reason)?;
@@ -120,14 +124,14 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ImportTokensRequest>,
     ) -> Result<Response<proto::ImportTokensResponse>, Status> {
-        self.doorman.permit_unimplemented(&request, Operation::ImportTokens).await
+        permit_unimplemented(&request, Operation::ImportTokens)
     }
 
     async fn introspect(
         &self,
         request: Request<proto::IntrospectRequest>,
     ) -> Result<Response<proto::IntrospectResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::Introspect).await?;
+        let permit = permit(&request, Operation::Introspect)?;
         introspect::one(&self.introspector, &permit, request.into_inner()).await.map(Response::new)
     }
 
@@ -135,7 +139,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::BatchIntrospectRequest>,
     ) -> Result<Response<proto::BatchIntrospectResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::BatchIntrospect).await?;
+        let permit = permit(&request, Operation::BatchIntrospect)?;
         introspect::batch(&self.introspector, &permit, request.into_inner()).await.map(Response::new)
     }
 
@@ -143,7 +147,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ListDesktopSessionsRequest>,
     ) -> Result<Response<proto::ListDesktopSessionsResponse>, Status> {
-        let permit = self.doorman.permit(&request, Operation::ListDesktopSessions).await?;
+        let permit = permit(&request, Operation::ListDesktopSessions)?;
         let proto::ListDesktopSessionsRequest { account_id, page_size, page_token, include_ended } =
             request.into_inner();
         let account = convert::own_or_account_id(&account_id)?;

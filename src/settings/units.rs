@@ -15,7 +15,15 @@ pub struct Span(pub Duration);
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
+        const DAY: u64 = 24 * 60 * 60;
+
+        // Days as days: months and years have no one length.
+        match (self.0.as_secs(), self.0.subsec_nanos()) {
+            (seconds, 0) if seconds > 0 && seconds % DAY == 0 => {
+                serializer.collect_str(&format_args!("{}days", seconds / DAY))
+            }
+            _ => serializer.collect_str(&humantime::format_duration(self.0)),
+        }
     }
 }
 

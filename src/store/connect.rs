@@ -9,7 +9,7 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement,
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, TransactionTrait as _,
     sqlx::{
         self, ConnectOptions as _,
         postgres::{PgConnectOptions, PgPoolOptions},
@@ -119,6 +119,8 @@ impl From<sqlx::Error> for ConnectError {
 pub(super) struct Connections {
     pub(super) read: DatabaseConnection,
     pub(super) write: DatabaseConnection,
+    /// For asking whether the database is there, however busy the others are.
+    pub(super) watch: DatabaseConnection,
     // Held for its lock.
     _lock: Option<File>,
 }
@@ -155,8 +157,10 @@ impl Config {
         made.map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
         // The writer comes first: it turns on the log.
         let write = pool(1).connect_with(options.clone()).await?;
-        let read = pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Connections { read: read.into(), write: write.into(), _lock: Some(lock) })
+        let options = options.pragma("query_only", "ON");
+        let read = pool(SQLITE_READERS).connect_with(options.clone()).await?;
+        let watch = pool(1).connect_with(options).await?;
+        Ok(Connections { read: read.into(), write: write.into(), watch: watch.into(), _lock: Some(lock) })
     }
 
     async fn connect_postgres(&self, url: &Url) -> Result<Connections, ConnectError> {
@@ -174,9 +178,38 @@ impl Config {
         };
         let writers = self.max_connections / 2;
         let read = DatabaseConnection::from(pool(self.max_connections - writers).await?);
-        check_postgres(&read).await?;
+        self.check_postgres(&read).await?;
         let write = pool(writers).await?.into();
-        Ok(Connections { read, write, _lock: None })
+        let watch = pool(1).await?.into();
+        Ok(Connections { read, write, watch, _lock: None })
+    }
+
+    async fn check_postgres(&self, connection: &DatabaseConnection) -> Result<(), ConnectError> {
+        let query = "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') AS fsync";
+        let transaction = connection.begin().await?;
+        self.forget_statements(&transaction).await?;
+        let row = transaction
+            .query_one_raw(Statement::from_string(DbBackend::Postgres, query))
+            .await?
+            .ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))?;
+        transaction.rollback().await?;
+        if row.try_get("", "standby")? {
+            return Err(ConnectError::Standby);
+        }
+        if row.try_get::<String>("", "fsync")? != "on" {
+            return Err(ConnectError::FsyncOff);
+        }
+        Ok(())
+    }
+
+    /// Where statements must not outlive their transaction, drops those that are
+    /// left on the server's side. Through a pooler in transaction mode they may
+    /// be another client's, and the driver would take their names again.
+    pub(super) async fn forget_statements(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        if !self.prepared_statements && transaction.get_database_backend() == DbBackend::Postgres {
+            transaction.execute_unprepared("DEALLOCATE ALL").await?;
+        }
+        Ok(())
     }
 }
 
@@ -194,21 +227,6 @@ fn lock_beside(database: &Path) -> Result<File, ConnectError> {
         Err(TryLockError::WouldBlock) => Err(ConnectError::InUse(database.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-async fn check_postgres(connection: &DatabaseConnection) -> Result<(), ConnectError> {
-    let query = "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') AS fsync";
-    let row = connection
-        .query_one_raw(Statement::from_string(DbBackend::Postgres, query))
-        .await?
-        .ok_or_else(|| DbErr::RecordNotFound(query.to_owned()))?;
-    if row.try_get("", "standby")? {
-        return Err(ConnectError::Standby);
-    }
-    if row.try_get::<String>("", "fsync")? != "on" {
-        return Err(ConnectError::FsyncOff);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

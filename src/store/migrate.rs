@@ -32,6 +32,7 @@ impl Store {
         let store = self.clone();
         detached(async move {
             let transaction = store.writer().begin().await?;
+            store.0.config.forget_statements(&transaction).await?;
             if store.backend() == DbBackend::Postgres {
                 let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
                 transaction.execute_unprepared(&lock).await?;
@@ -48,7 +49,11 @@ impl Store {
 
     /// Refuses a schema that lacks what this binary needs.
     pub async fn check_schema(&self) -> Result<(), MigrateError> {
-        match pending(self.reader()).await? {
+        let transaction = self.reader().begin().await?;
+        self.0.config.forget_statements(&transaction).await?;
+        let pending = pending(&transaction).await?;
+        transaction.rollback().await?;
+        match pending {
             0 => Ok(()),
             pending => Err(MigrateError::Pending(pending)),
         }

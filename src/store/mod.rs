@@ -95,12 +95,22 @@ impl Store {
     /// Whether the database answers, and as a primary.
     pub async fn check(&self) -> Result<(), Error> {
         let store = self.clone();
-        self.run(async move {
-            let snapshot = store.snapshot().await?;
+        detached(async move {
+            let snapshot = store.snapshot_on(&store.0.connections.watch).await?;
             snapshot.policy().await?;
             snapshot.end().await
         })
         .await
+    }
+
+    /// Closes the database in good order: SQLite's log is written back.
+    pub async fn close(self) {
+        let connect::Connections { read, write, watch, .. } = &self.0.connections;
+        for connection in [read, watch, write] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the database was not closed in good order");
+            }
+        }
     }
 
     /// Whether this is the embedded database, which one process has alone.

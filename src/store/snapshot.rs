@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sea_orm::{AccessMode, DatabaseTransaction, IsolationLevel, TransactionTrait as _};
+use sea_orm::{AccessMode, DatabaseConnection, DatabaseTransaction, IsolationLevel, TransactionTrait as _};
 
 use super::{Error, Store};
 use crate::domain::{
@@ -46,11 +46,15 @@ impl Found {
 impl Store {
     /// Takes a snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.snapshot_on(self.reader()).await
+    }
+
+    pub(super) async fn snapshot_on(&self, connection: &DatabaseConnection) -> Result<Snapshot, Error> {
         let connection = if self.is_embedded() {
             // Deferred: the first read takes the snapshot, and excludes nobody.
-            self.reader().begin().await?
+            connection.begin().await?
         } else {
-            self.reader().begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?
+            connection.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?
         };
         self.set_up(&connection).await?;
         Ok(Snapshot { connection, store: self.clone() })

@@ -109,6 +109,7 @@ impl Store {
             return Ok(());
         }
         let config = &self.0.config;
+        config.forget_statements(connection).await?;
         let milliseconds = |span: std::time::Duration| span.as_millis().to_string();
         let statement = Statement::from_sql_and_values(
             DbBackend::Postgres,
@@ -116,7 +117,7 @@ impl Store {
                     set_config('lock_timeout', $1, true), \
                     set_config('idle_in_transaction_session_timeout', $2, true), \
                     set_config('statement_timeout', $3, true), \
-                    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') \
+                    CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') \
                          THEN set_config('synchronous_commit', 'on', true) END",
             [
                 milliseconds(config.lock_timeout).into(),

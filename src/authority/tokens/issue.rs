@@ -199,8 +199,11 @@ impl Authority {
     }
 
     fn expire_time(&self, expiry: Expiry, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-        const TOO_FAR: Error = Error::InvalidExpiry("the expiry is beyond the maximum lifetime");
-
+        let invalid = |problem| {
+            let field = if matches!(expiry, Expiry::At(_)) { "expire_time" } else { "ttl" };
+            Error::InvalidExpiry { field, problem }
+        };
+        let too_far = "the expiry is beyond the maximum lifetime";
         let latest = match self.rules.max_lifetime {
             Lifetime::Never => Timestamp::MAX,
             Lifetime::For(span) => now.checked_add(span).unwrap_or(Timestamp::MAX),
@@ -208,15 +211,15 @@ impl Authority {
         let expire_time = match (expiry, self.rules.default_lifetime) {
             (Expiry::Default, Lifetime::Never) => return Ok(None),
             (Expiry::Default, Lifetime::For(span)) | (Expiry::After(span), _) => {
-                now.checked_add(span).map_err(|_| TOO_FAR)?
+                now.checked_add(span).map_err(|_| invalid(too_far))?
             }
             (Expiry::At(time), _) => time,
         };
         if expire_time <= now {
-            return Err(Error::InvalidExpiry("the expiry is not in the future"));
+            return Err(invalid("the expiry is not in the future"));
         }
         if expire_time > latest {
-            return Err(TOO_FAR);
+            return Err(invalid(too_far));
         }
         Ok(Some(expire_time))
     }
