@@ -133,7 +133,7 @@ where
 /// `grpc-timeout`), within our own bound.
 fn deadline(headers: &HeaderMap, max: Duration) -> Duration {
     let allowed = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
-    allowed.map_or(max, |allowed| (allowed - HEAD_START.min(allowed / 10)).min(max))
+    allowed.map_or(max, |allowed| allowed.saturating_sub(HEAD_START.min(allowed / 10)).min(max))
 }
 
 fn timeout(text: &str) -> Option<Duration> {
