@@ -1,13 +1,16 @@
 //! PostgreSQL goes away and comes back: until then nobody is let in and nobody
 //! is turned away, and the service says that it cannot answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
-use token_authority::{client::CallError, grpc::SERVICES, proto::v1::IntrospectRequest};
+use token_authority::{client::CallError, grpc::SERVICES, proto::v1::IntrospectRequest, settings::Span};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -72,7 +75,8 @@ async fn assert_health(server: &TestServer, status: ServingStatus, readyz: u16) 
 async fn while_postgresql_is_gone_nobody_is_turned_away() {
     let cluster = Arc::new(Postgres::start());
     let database = Database::on(&cluster);
-    let settings = database.settings(None);
+    let mut settings = database.settings(None);
+    settings.database.acquire_timeout = Span(Duration::from_secs(1));
     let server = TestServer::on(database, &settings).await;
     let admin = server.admin().await;
     let issued = admin.issue("ada", "laptop", &[]).await;
