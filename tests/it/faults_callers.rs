@@ -1,7 +1,10 @@
 //! A caller whose credential ends while its call waits gets nothing done.
 
 use futures_util::future::join_all;
-use token_authority::proto::v1::{ServiceRole, Token};
+use token_authority::{
+    client::CallError,
+    proto::v1::{ListAccountsRequest, ServiceRole, Token},
+};
 use tonic::Code;
 
 use crate::support::{
@@ -45,7 +48,39 @@ async fn a_service_revoked_while_it_waits_for_a_lock_mints_nothing() {
     server.end().await;
 }
 
-on_both_databases!(nothing_is_minted_after_its_caller_was_revoked);
+on_both_databases!(nothing_is_minted_after_its_caller_was_revoked, a_caller_that_never_rests_can_be_ended);
+
+/// Every call holds its caller's credential; whoever is to end that must get it
+/// all the same.
+async fn a_caller_that_never_rests_can_be_ended(backend: Backend) {
+    const ACCOUNTS: usize = 8;
+
+    let server = TestServer::configured(backend, None, be_patient).await;
+    let admin = server.admin().await;
+    let service = admin.create_service(service_request("stolen", &[ServiceRole::Issuer])).await.unwrap();
+    let thief = server.actor(&service.secret).await;
+    // Bounded, should nobody be able to end it.
+    let never_resting = (0..ACCOUNTS).map(|account| {
+        let thief = thief.clone();
+        tokio::spawn(async move {
+            for number in 0..2_000 {
+                thief.try_issue(issue_request(&format!("account-{account}"), &number.to_string(), &[])).await?;
+            }
+            Ok::<_, CallError>(())
+        })
+    });
+    let never_resting: Vec<_> = never_resting.collect();
+    until("all are at it", async || {
+        let accounts = admin.list_accounts(ListAccountsRequest::default()).await.unwrap().accounts;
+        accounts.len() == ACCOUNTS
+    })
+    .await;
+    admin.revoke_service(&service.credential.credential_id).await.unwrap();
+    for calls in never_resting {
+        assert_refused(calls.await.unwrap(), Code::Unauthenticated, "CREDENTIAL_INVALID");
+    }
+    server.end().await;
+}
 
 async fn nothing_is_minted_after_its_caller_was_revoked(backend: Backend) {
     let server = TestServer::configured(backend, None, be_patient).await;

@@ -25,6 +25,7 @@ on_both_databases!(
     any_caller_ends_what_it_can_present,
     an_unknown_secret_is_ok_without_a_token,
     a_service_credential_s_own_secret_ends_it,
+    a_secret_that_a_rotation_ended_ends_nothing,
     the_last_administrator_cannot_be_ended,
     an_expired_token_can_still_be_revoked,
     another_s_token_looks_like_a_missing_one,
@@ -97,6 +98,20 @@ async fn a_service_credential_s_own_secret_ends_it(backend: Backend) {
     assert_refused(ended, Code::Unauthenticated, "CREDENTIAL_INVALID");
     let by_id = admin.revoke(&service.credential.credential_id).await;
     assert_refused(by_id, Code::NotFound, "TOKEN_NOT_FOUND");
+    server.end().await;
+}
+
+async fn a_secret_that_a_rotation_ended_ends_nothing(backend: Backend) {
+    let server = TestServer::start(backend).await;
+    let admin = server.admin().await;
+    let service = admin.create_service(service_request("leaked", &[ServiceRole::Issuer])).await.unwrap();
+    let rotated = admin.rotate_service(&service.credential.credential_id, Duration::ZERO).await.unwrap();
+    let thief = server.actor(&admin.issue("mallory", "own", &[]).await.secret).await;
+    assert_eq!(thief.revoke_secret(&service.secret).await.unwrap(), None);
+    let issuer = server.actor(&rotated.secret).await;
+    assert!(issuer.who_am_i().await.is_ok(), "the new secret goes on");
+    assert_eq!(issuer.revoke_secret(&rotated.secret).await.unwrap(), None);
+    assert_refused(issuer.who_am_i().await, Code::Unauthenticated, "CREDENTIAL_INVALID");
     server.end().await;
 }
 

@@ -150,3 +150,14 @@ async fn the_contract_can_be_read_from_the_server_in_both_ways() {
     }
     server.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_known_is_refused_before_a_body_is_read() {
+    let server = TestServer::start(Backend::Sqlite).await;
+    let wire = Wire::connect(server.server.grpc_address()).await;
+    for headers in [&[][..], &[("authorization", "Bearer junk")], &[("authorization", "Basic eDp5")]] {
+        let answered = wire.headers_alone(INTROSPECT, headers).await.unwrap();
+        assert_eq!(answered["grpc-status"], (Code::Unauthenticated as i32).to_string().as_str(), "{headers:?}");
+    }
+    server.end().await;
+}

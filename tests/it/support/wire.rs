@@ -36,16 +36,27 @@ impl Wire {
         Self { send, authority }
     }
 
-    /// Makes a unary call, to its end.
-    pub(crate) async fn call(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, h2::Error> {
+    /// Sends the headers of a call and never its body; gives what came back.
+    pub(crate) async fn headers_alone(&self, path: &str, headers: &[(&str, &str)]) -> Result<HeaderMap, h2::Error> {
+        let mut send = self.send.clone().ready().await?;
+        let (response, _unfinished) = send.send_request(self.request(path, headers), false)?;
+        Ok(response.await?.into_parts().0.headers)
+    }
+
+    fn request(&self, path: &str, headers: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::post(format!("http://{}{path}", self.authority))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        request.body(()).expect("well-formed")
+    }
+
+    /// Makes a unary call, to its end.
+    pub(crate) async fn call(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        let (response, mut stream) = send.send_request(request.body(()).expect("well-formed"), false)?;
+        let (response, mut stream) = send.send_request(self.request(path, headers), false)?;
         // A server may answer and reset before it has read all of it.
         let _ = stream.send_data(body, true);
         let (parts, mut body) = response.await?.into_parts();
