@@ -152,8 +152,8 @@ impl Server {
         let stop = CancellationToken::new();
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
-        health::look_once(&store, &health, &ready).await;
-        tokio::spawn(health::watch(store.clone(), health, ready, stop.clone()));
+        let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
+        tokio::spawn(health::watch(store.clone(), board, stop.clone()));
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
 
         let mut routes =

@@ -376,6 +376,10 @@ impl Settings {
                 return Err(invalid(key)("at least 1ms is wanted".to_owned()));
             }
         }
+        if self.database.lock_timeout.0 >= self.database.statement_timeout.0 {
+            let problem = "must be shorter than database.statement_timeout, which counts the wait for a lock as well";
+            return Err(invalid("database.lock_timeout")(problem.to_owned()));
+        }
         if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
             let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
             return Err(invalid("database.call_timeout")(problem.to_owned()));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Authority, Error, Opened, PageRequest, Targets, tokens::reached_account};
 use crate::{
     domain::{
-        account::{Account, AccountId, Generations, Username, Word},
+        account::{Account, AccountId, Username, Word},
         caller::Permit,
         id::AccountKey,
         policy::{Policy, Room},
@@ -100,7 +100,7 @@ impl Authority {
     pub async fn put_account(&self, permit: Permit, change: AccountChange) -> Result<AccountView, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .change(async move {
                 loop {
                     if let Some(view) = authority.try_put_account(&permit, &change).await? {
                         return Ok(view);
@@ -147,7 +147,7 @@ impl Authority {
     pub async fn get_account(&self, permit: Permit, id: Option<AccountId>) -> Result<AccountView, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let snapshot = authority.store.snapshot().await?;
                 let account = reached_account(&snapshot, &permit, id.as_ref()).await?;
                 let policy = snapshot.policy().await?;
@@ -164,7 +164,7 @@ impl Authority {
     pub async fn list_accounts(&self, permit: Permit, page: PageRequest) -> Result<(Vec<AccountView>, String), Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let page = authority.page(&page, &permit, "")?;
                 let after = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
                 let snapshot = authority.store.snapshot().await?;
@@ -183,7 +183,7 @@ impl Authority {
     pub async fn delete_account(&self, permit: Permit, id: AccountId) -> Result<(), Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .change(async move {
                 let transaction = authority.store.begin().await?;
                 let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
                 let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
@@ -201,7 +201,7 @@ impl Authority {
     pub async fn catalog(&self, _permit: Permit) -> Result<std::sync::Arc<Policy>, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let snapshot = authority.store.snapshot().await?;
                 let policy = snapshot.policy().await?;
                 snapshot.end().await?;
@@ -215,21 +215,8 @@ fn made(opened: &Opened, change: &AccountChange) -> Result<Account, Error> {
     if change.etag.is_some() {
         return Err(Error::EtagMismatch);
     }
-    let account = Account {
-        key: AccountKey::at(opened.now, random::bytes()),
-        id: change.id.clone(),
-        username: None,
-        email: String::new(),
-        plan: None,
-        roles: Vec::new(),
-        permissions: Scopes::NONE,
-        limit_permissions: false,
-        suspended: false,
-        generations: Generations { tokens: 0, sessions: 0 },
-        create_time: opened.now,
-        update_time: opened.now,
-        etag: Uuid::new_v4(),
-    };
+    let key = AccountKey::at(opened.now, random::bytes());
+    let account = Account::new(key, change.id.clone(), opened.now, Uuid::new_v4());
     let fields = change.fields.as_deref().unwrap_or(&AccountField::ALL);
     let account = written(opened, account, change, fields)?;
     refuse_unknown(opened, account.plan.as_ref())?;

@@ -47,10 +47,10 @@ pub struct ServiceView {
 impl Authority {
     /// Mints a service credential.
     pub async fn create_service(&self, permit: Permit, new: NewService) -> Result<Minted<ServiceView>, Error> {
+        let hashed = self.hash_new_secret().await?;
         let authority = self.clone();
         self.store
-            .run(async move {
-                let hashed = authority.hash_new_secret().await?;
+            .change(async move {
                 let transaction = authority.store.begin().await?;
                 let opened = authority.open(transaction, &permit, Targets::default()).await?;
                 if opened.transaction.is_service_name_taken(new.name.as_str()).await? {
@@ -84,7 +84,7 @@ impl Authority {
     ) -> Result<(Vec<ServiceView>, String), Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let page = authority.page(&page, &permit, &include_ended.to_string())?;
                 let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;
                 let snapshot = authority.store.snapshot().await?;
@@ -110,13 +110,13 @@ impl Authority {
         id: CredentialId,
         overlap: Duration,
     ) -> Result<Minted<ServiceView>, Error> {
+        if overlap > self.rules.max_overlap {
+            return Err(Error::OverlapTooLong);
+        }
+        let hashed = self.hash_new_secret().await?;
         let authority = self.clone();
         self.store
-            .run(async move {
-                if overlap > authority.rules.max_overlap {
-                    return Err(Error::OverlapTooLong);
-                }
-                let hashed = authority.hash_new_secret().await?;
+            .change(async move {
                 let transaction = authority.store.begin().await?;
                 let targets = Targets { credentials: BTreeSet::from([id]), ..Targets::default() };
                 let opened = authority.open(transaction, &permit, targets).await?;
@@ -149,7 +149,7 @@ impl Authority {
     pub async fn revoke_service(&self, permit: Permit, id: CredentialId) -> Result<ServiceView, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .change(async move {
                 let transaction = authority.store.begin().await?;
                 authority.revoke_service_in(transaction, &permit, id, None, RevocationReason::Administrative).await
             })

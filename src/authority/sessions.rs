@@ -39,7 +39,7 @@ impl Authority {
     ) -> Result<(Vec<SessionView>, String), Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let filter = format!("{} {include_ended}", account.as_ref().map(AccountId::as_str).unwrap_or_default());
                 let page = authority.page(&page, &permit, &filter)?;
                 let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;

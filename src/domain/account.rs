@@ -154,6 +154,27 @@ pub struct Account {
     pub etag: Uuid,
 }
 
+impl Account {
+    /// A new account of which nothing is known but its name.
+    pub fn new(key: AccountKey, id: AccountId, now: Timestamp, etag: Uuid) -> Self {
+        Self {
+            key,
+            id,
+            username: None,
+            email: String::new(),
+            plan: None,
+            roles: Vec::new(),
+            permissions: Scopes::NONE,
+            limit_permissions: false,
+            suspended: false,
+            generations: Generations { tokens: 0, sessions: 0 },
+            create_time: now,
+            update_time: now,
+            etag,
+        }
+    }
+}
+
 /// An account with what judging its tokens takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {

@@ -92,9 +92,21 @@ pub(super) fn not_implemented() -> Status {
     plain(Code::Unimplemented, "NOT_IMPLEMENTED", "this version does not implement the RPC")
 }
 
-/// A fault of the database: never an answer, and worth another try.
+/// A fault of the database: never an answer, and mostly worth another try.
 pub(super) fn unavailable(error: &store::Error) -> Status {
-    tracing::error!(error = error as &dyn std::error::Error, "the database failed");
+    match error {
+        store::Error::Unavailable(_) | store::Error::TimedOut | store::Error::Standby => {}
+        store::Error::Overloaded => {
+            tracing::warn!("too much is waiting for the database");
+            return too_busy_with(error.to_string(), RETRY_AFTER_FAULT);
+        }
+        // No second try mends these.
+        store::Error::Duplicate(_) | store::Error::Unreadable { .. } => {
+            tracing::error!(error = error as &dyn std::error::Error, "the database holds what it should not");
+            return plain(Code::Internal, "INTERNAL", "the service failed");
+        }
+    }
+    tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
     let mut details = info("DATABASE_UNAVAILABLE");
     details.set_retry_info(Some(RETRY_AFTER_FAULT));
     Status::with_error_details(Code::Unavailable, "the service cannot answer now", details)
@@ -102,9 +114,13 @@ pub(super) fn unavailable(error: &store::Error) -> Status {
 
 /// Too much to hash at once.
 pub(super) fn too_busy(busy: Busy) -> Status {
+    too_busy_with(busy.to_string(), busy.retry_after)
+}
+
+fn too_busy_with(message: String, retry_after: Duration) -> Status {
     let mut details = info("TOO_BUSY");
-    details.set_retry_info(Some(busy.retry_after));
-    Status::with_error_details(Code::ResourceExhausted, busy.to_string(), details)
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// The first few: a status travels in headers, which clients bound.

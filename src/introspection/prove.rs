@@ -84,7 +84,9 @@ impl Prover {
             let run = async {
                 let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), secret.bcrypt.clone()).await?;
                 if proved {
-                    prover.store_fingerprint(&presented, secret.id).await;
+                    // Nobody waits for it: the proof stands without.
+                    let (prover, presented) = (prover.clone(), presented.clone());
+                    tokio::spawn(async move { prover.store_fingerprint(&presented, secret.id).await });
                 }
                 Ok(proved)
             };

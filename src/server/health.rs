@@ -9,30 +9,34 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{grpc, store::Store};
+use crate::{
+    grpc,
+    store::{self, Store},
+};
 
 const EVERY: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Asks again and again until `stop`; then says that nothing is served, and
-/// lets those go who watch: their streams would keep the server from ending.
-pub(super) async fn watch(
-    store: Store,
-    mut health: HealthReporter,
+/// Where the answer is told.
+pub(super) struct Board {
+    health: HealthReporter,
     ready: watch::Sender<bool>,
-    stop: CancellationToken,
-) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = ticks.tick() => look_once(&store, &health, &ready).await,
-        }
+}
+
+impl Board {
+    /// Tells the first answer.
+    pub(super) async fn new(health: HealthReporter, ready: watch::Sender<bool>, answers: bool) -> Self {
+        let board = Self { health, ready };
+        board.tell(answers).await;
+        board
     }
-    tell(&health, &ready, false).await;
-    for service in names() {
-        health.clear_service_status(service).await;
+
+    async fn tell(&self, answers: bool) {
+        let status = if answers { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in names() {
+            self.health.set_service_status(service, status).await;
+        }
+        self.ready.send_replace(answers);
     }
 }
 
@@ -42,36 +46,35 @@ fn names() -> impl Iterator<Item = &'static str> {
     grpc::SERVICES.into_iter().chain([""])
 }
 
-/// Asks once.
-pub(super) async fn look_once(store: &Store, health: &HealthReporter, ready: &watch::Sender<bool>) {
-    let answers = match timeout(WITHIN, store.check()).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tell_change(ready, Some(&error));
-            false
+/// Asks again and again until `stop`, and tells what changed; then says that
+/// nothing is served, and lets those go who watch: their streams would keep the
+/// server from ending.
+pub(super) async fn watch(store: Store, mut board: Board, stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
         }
-        Err(_) => {
-            tell_change(ready, None);
-            false
+        let answers = ask(&store).await;
+        let answered = *board.ready.borrow();
+        match (answered, &answers) {
+            (true, Err(error)) => {
+                tracing::error!(error = error as &dyn std::error::Error, "the database does not answer: not serving");
+            }
+            (false, Ok(())) => tracing::info!("the database answers again"),
+            (true, Ok(())) | (false, Err(_)) => continue,
         }
-    };
-    if answers && !*ready.borrow() {
-        tracing::info!("the database answers");
+        board.tell(answers.is_ok()).await;
     }
-    tell(health, ready, answers).await;
-}
-
-fn tell_change(ready: &watch::Sender<bool>, error: Option<&crate::store::Error>) {
-    if *ready.borrow() {
-        let error = error.map(|error| error as &(dyn std::error::Error + 'static));
-        tracing::error!(error, "the database does not answer: not serving");
-    }
-}
-
-async fn tell(health: &HealthReporter, ready: &watch::Sender<bool>, answers: bool) {
-    let status = if answers { ServingStatus::Serving } else { ServingStatus::NotServing };
+    board.tell(false).await;
     for service in names() {
-        health.set_service_status(service, status).await;
+        board.health.clear_service_status(service).await;
     }
-    ready.send_replace(answers);
+}
+
+/// Asks once.
+pub(super) async fn ask(store: &Store) -> Result<(), store::Error> {
+    timeout(WITHIN, store.check()).await.unwrap_or(Err(store::Error::TimedOut))
 }

@@ -25,7 +25,8 @@ const SQLITE_READERS: u32 = 4;
 pub struct Config {
     /// Where.
     pub location: Location,
-    /// The most connections to PostgreSQL, at least 2.
+    /// The most connections to PostgreSQL, at least 2; one more is for asking
+    /// whether it answers.
     pub max_connections: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
@@ -164,6 +165,22 @@ impl Config {
     }
 
     async fn connect_postgres(&self, url: &Url) -> Result<Connections, ConnectError> {
+        let connections = self.postgres_pools(url)?;
+        self.check_postgres(&connections.read).await?;
+        Ok(connections)
+    }
+
+    /// Connections to put in the place of ones that went silent; none for an
+    /// embedded database, which has no network in between.
+    pub(super) fn reconnect(&self) -> Option<Connections> {
+        match &self.location {
+            Location::Sqlite(_) => None,
+            Location::Postgres(url) => self.postgres_pools(url).ok(),
+        }
+    }
+
+    /// Pools that connect when they are used.
+    fn postgres_pools(&self, url: &Url) -> Result<Connections, ConnectError> {
         let options = url
             .expose()
             .parse::<PgConnectOptions>()?
@@ -171,17 +188,16 @@ impl Config {
             .statement_cache_capacity(if self.prepared_statements { 100 } else { 0 })
             .disable_statement_logging();
         let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(self.acquire_timeout)
-                .connect_with(options.clone())
+            let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(self.acquire_timeout);
+            DatabaseConnection::from(pool.connect_lazy_with(options.clone()))
         };
         let writers = self.max_connections / 2;
-        let read = DatabaseConnection::from(pool(self.max_connections - writers).await?);
-        self.check_postgres(&read).await?;
-        let write = pool(writers).await?.into();
-        let watch = pool(1).await?.into();
-        Ok(Connections { read, write, watch, _lock: None })
+        Ok(Connections {
+            read: pool(self.max_connections - writers),
+            write: pool(writers),
+            watch: pool(1),
+            _lock: None,
+        })
     }
 
     async fn check_postgres(&self, connection: &DatabaseConnection) -> Result<(), ConnectError> {

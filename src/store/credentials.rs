@@ -32,8 +32,8 @@ pub enum Lock {
     Exclusive,
 }
 
-/// The name of a credential's advisory lock. Two credentials may share one:
-/// that costs a wait, nothing else.
+/// The name of a credential's advisory lock. Two credentials may share one, by
+/// a rare chance: that costs a wait, and PostgreSQL ends a wait in a circle.
 fn lock_name(id: CredentialId) -> i64 {
     let (high, low) = id.uuid().as_u64_pair();
     (high ^ low).cast_signed()
@@ -216,7 +216,7 @@ impl Store {
     /// way, and so is no change.
     pub async fn store_fingerprint(&self, secret: SecretId, key: KeyId, fingerprint: Fingerprint) -> Result<(), Error> {
         let store = self.clone();
-        self.run(async move {
+        self.change(async move {
             let transaction = store.begin().await?;
             let row = entity::secret::ActiveModel {
                 key_id: Set(Some(key.to_string())),

@@ -1,8 +1,9 @@
 //! Where is the truth? The database: the only place that names sea-orm.
 //!
 //! Reads take a [`Snapshot`], writes a [`Transaction`]; neither outlives its
-//! task, and both run in tasks of their own ([`Store::run`]), so that a call
-//! that is cancelled never abandons one half way.
+//! task, and both run in tasks of their own ([`Store::read`],
+//! [`Store::change`]), so that a call that is cancelled never abandons one half
+//! way.
 
 mod accounts;
 mod audit;
@@ -19,7 +20,10 @@ mod purge;
 mod snapshot;
 mod transaction;
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicI64};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicI64},
+    time::Duration,
+};
 
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Semaphore;
@@ -39,9 +43,11 @@ pub use self::{
 };
 use crate::domain::policy::Policy;
 
-/// How much work may wait for the database or be under way; what comes on top
-/// is refused, so that calls given up by their callers cannot pile up.
+/// How much work of a kind may wait for the database or be under way; what comes
+/// on top is refused, so that calls given up by their callers cannot pile up.
 const MAX_WORK: usize = 1_024;
+/// How long closing may wait for connections that are still in use.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database, open.
 #[derive(Clone, Debug)]
@@ -49,10 +55,13 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connections: connect::Connections,
+    // Replaced as a whole where PostgreSQL went silent.
+    connections: RwLock<Arc<connect::Connections>>,
     config: Config,
-    // One for each piece of work.
-    places: Arc<Semaphore>,
+    // One for each piece of work; apart, so that changes that wait for locks
+    // keep no read away.
+    reads: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
     // The last time that the embedded database's clock showed.
     latest_time: AtomicI64,
     // The policy last read, by its version; a version never changes.
@@ -64,23 +73,47 @@ impl Store {
     /// is immediate. It may be without tables yet.
     pub async fn open(config: Config) -> Result<Self, ConnectError> {
         Ok(Self(Arc::new(Inner {
-            connections: config.connect().await?,
+            connections: RwLock::new(Arc::new(config.connect().await?)),
             config,
-            places: Arc::new(Semaphore::new(MAX_WORK)),
+            reads: Arc::new(Semaphore::new(MAX_WORK)),
+            changes: Arc::new(Semaphore::new(MAX_WORK)),
             latest_time: AtomicI64::new(0),
             policy: Mutex::new(None),
         })))
     }
 
-    /// Runs work on the database in a task of its own, which goes on to its end
-    /// even where the caller is cancelled. A caller waits no longer than
-    /// `call_timeout`: what becomes of the work after that it does not learn.
-    pub async fn run<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    /// Runs reads in a task of their own. A caller waits no longer than
+    /// `call_timeout`.
+    pub async fn read<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let place = self.0.places.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        self.run(&self.0.reads, work).await
+    }
+
+    /// Runs a change in a task of its own, which goes on to its end even where
+    /// the caller is cancelled. A caller waits no longer than `call_timeout`:
+    /// what becomes of the change after that it does not learn.
+    pub async fn change<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.run(&self.0.changes, work).await
+    }
+
+    async fn run<T, E>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let place = places.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        let connections = self.connections();
         let task = detached(async move {
             let result = work.await;
             drop(place);
@@ -88,7 +121,25 @@ impl Store {
         });
         match tokio::time::timeout(self.0.config.call_timeout, task).await {
             Ok(result) => result,
-            Err(_) => Err(Error::TimedOut.into()),
+            Err(_) => {
+                self.replace(&connections);
+                Err(Error::TimedOut.into())
+            }
+        }
+    }
+
+    /// Leaves connections behind on which PostgreSQL went silent. A network that
+    /// swallows what is sent looks like a slow server for as long as the system
+    /// goes on trying, and nothing would free them meanwhile.
+    fn replace(&self, silent: &Arc<connect::Connections>) {
+        let Some(fresh) = self.0.config.reconnect() else {
+            return;
+        };
+        let mut current = self.0.connections.write().unwrap_or_else(PoisonError::into_inner);
+        // Many may have waited for the same ones.
+        if Arc::ptr_eq(&current, silent) {
+            tracing::warn!("the database went silent: its connections are replaced");
+            *current = Arc::new(fresh);
         }
     }
 
@@ -96,7 +147,7 @@ impl Store {
     pub async fn check(&self) -> Result<(), Error> {
         let store = self.clone();
         detached(async move {
-            let snapshot = store.snapshot_on(&store.0.connections.watch).await?;
+            let snapshot = store.snapshot_on(&store.connections().watch).await?;
             snapshot.policy().await?;
             snapshot.end().await
         })
@@ -105,11 +156,19 @@ impl Store {
 
     /// Closes the database in good order: SQLite's log is written back.
     pub async fn close(self) {
-        let connect::Connections { read, write, watch, .. } = &self.0.connections;
-        for connection in [read, watch, write] {
-            if let Err(error) = connection.close_by_ref().await {
+        let connections = self.connections();
+        let close = async {
+            for connection in [&connections.read, &connections.watch, &connections.write] {
+                connection.close_by_ref().await?;
+            }
+            Ok::<_, sea_orm::DbErr>(())
+        };
+        match tokio::time::timeout(CLOSE_TIMEOUT, close).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the database was not closed in good order");
             }
+            Err(_) => tracing::warn!("the database was not closed in good order: connections were still in use"),
         }
     }
 
@@ -119,15 +178,19 @@ impl Store {
     }
 
     fn backend(&self) -> DbBackend {
-        self.reader().get_database_backend()
+        if self.is_embedded() { DbBackend::Sqlite } else { DbBackend::Postgres }
     }
 
-    fn reader(&self) -> &DatabaseConnection {
-        &self.0.connections.read
+    fn connections(&self) -> Arc<connect::Connections> {
+        self.0.connections.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn writer(&self) -> &DatabaseConnection {
-        &self.0.connections.write
+    fn reader(&self) -> DatabaseConnection {
+        self.connections().read.clone()
+    }
+
+    fn writer(&self) -> DatabaseConnection {
+        self.connections().write.clone()
     }
 
     fn known_policy(&self, version: u64) -> Option<Arc<Policy>> {
@@ -147,7 +210,8 @@ pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 
         Ok(output) => output,
         Err(failure) => match failure.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(cancelled) => unreachable!("nothing aborts the task, and yet: {cancelled}"),
+            // The runtime ends, and with it whoever waits here.
+            Err(_) => std::future::pending().await,
         },
     }
 }

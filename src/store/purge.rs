@@ -66,7 +66,7 @@ impl Store {
     {
         let mut removed = 0;
         loop {
-            match self.run(batch(self.clone())).await? {
+            match self.change(batch(self.clone())).await? {
                 0 => return Ok(removed),
                 more => removed += more,
             }

@@ -46,7 +46,7 @@ impl Found {
 impl Store {
     /// Takes a snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.snapshot_on(self.reader()).await
+        self.snapshot_on(&self.reader()).await
     }
 
     pub(super) async fn snapshot_on(&self, connection: &DatabaseConnection) -> Result<Snapshot, Error> {
@@ -64,7 +64,7 @@ impl Store {
     /// before the call is in it.
     pub async fn find(&self, ids: BTreeSet<CredentialId>) -> Result<Found, Error> {
         let store = self.clone();
-        self.run(async move {
+        self.read(async move {
             let snapshot = store.snapshot().await?;
             let found = snapshot.find(&ids).await?;
             snapshot.end().await?;
@@ -125,16 +125,5 @@ impl Snapshot {
             }
         };
         Ok(Holder { account, live_over_cap })
-    }
-
-    /// The account that a record belongs to, as judging takes it.
-    pub async fn holder_of(&self, record: &Record, policy: &Policy, now: Timestamp) -> Result<Option<Holder>, Error> {
-        let Some(key) = record.account else {
-            return Ok(None);
-        };
-        match self.accounts_by_key(&BTreeSet::from([key])).await?.pop() {
-            Some(account) => Ok(Some(self.holder(account, policy, now).await?)),
-            None => Ok(None),
-        }
     }
 }

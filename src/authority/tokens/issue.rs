@@ -9,7 +9,7 @@ use super::{TokenState, TokenView};
 use crate::{
     authority::{Authority, EmptyScopes, Error, Minted, Opened, Targets},
     domain::{
-        account::{Account, AccountId, Generations},
+        account::{Account, AccountId},
         caller::{Permit, Principal, Reach},
         credential::Kind,
         delegation::{self, Rights},
@@ -59,12 +59,12 @@ pub enum Expiry {
 impl Authority {
     /// Mints a token.
     pub async fn issue_token(&self, permit: Permit, request: IssueToken) -> Result<Minted<TokenView>, Error> {
+        // Before anything is begun: nobody waits for bcrypt, and a call that is
+        // given up in its queue mints nothing.
+        let hashed = self.hash_new_secret().await?;
         let authority = self.clone();
         self.store
-            .run(async move {
-                // Before the transaction begins: nobody waits for bcrypt.
-                let hashed = authority.hash_new_secret().await?;
-
+            .change(async move {
                 let (opened, account, made) = authority.open_for_issue(&permit, request.account.as_ref()).await?;
                 if let Some(request_id) = &request.request_id {
                     let created_by = opened.caller.name();
@@ -248,20 +248,6 @@ async fn check_room(opened: &Opened, account: &Account) -> Result<(), Error> {
 
 async fn make_account(transaction: &Transaction, id: &AccountId) -> Result<bool, Error> {
     let now = transaction.now().await?;
-    let account = Account {
-        key: AccountKey::at(now, random::bytes()),
-        id: id.clone(),
-        username: None,
-        email: String::new(),
-        plan: None,
-        roles: Vec::new(),
-        permissions: Scopes::NONE,
-        limit_permissions: false,
-        suspended: false,
-        generations: Generations { tokens: 0, sessions: 0 },
-        create_time: now,
-        update_time: now,
-        etag: Uuid::new_v4(),
-    };
+    let account = Account::new(AccountKey::at(now, random::bytes()), id.clone(), now, Uuid::new_v4());
     Ok(transaction.insert_account_unless_known(&account).await?)
 }

@@ -18,7 +18,7 @@ impl Authority {
     pub async fn get_token(&self, permit: Permit, id: CredentialId) -> Result<TokenView, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let snapshot = authority.store.snapshot().await?;
                 let record = snapshot.credential(id).await?;
                 let record = record
@@ -42,7 +42,7 @@ impl Authority {
     ) -> Result<(Vec<TokenView>, String), Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .read(async move {
                 let filter = format!("{} {states:?}", account.as_ref().map(AccountId::as_str).unwrap_or_default());
                 let page = authority.page(&page, &permit, &filter)?;
                 let before = page.cursor.as_deref().map(str::parse).transpose().map_err(|_| Error::InvalidPageToken)?;

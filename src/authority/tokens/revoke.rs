@@ -36,7 +36,7 @@ impl Authority {
     ) -> Result<Option<TokenView>, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .change(async move {
                 match target {
                     RevokeTarget::Token(id) => authority.revoke(&permit, id, None, reason).await,
                     RevokeTarget::Presented(Some((id, secret))) => {
@@ -111,7 +111,7 @@ impl Authority {
     ) -> Result<u64, Error> {
         let authority = self.clone();
         self.store
-            .run(async move {
+            .change(async move {
                 let transaction = authority.store.begin().await?;
                 let key = reached_account(&transaction, &permit, account.as_ref()).await?.key;
                 let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };

@@ -26,11 +26,15 @@ pub(crate) fn set_plans(command: &mut Command, version: u64, max_tokens: u32) {
 pub(crate) fn be_patient(settings: &mut Settings) {
     settings.database.acquire_timeout = Span(Duration::from_secs(20));
     settings.database.lock_timeout = Span(Duration::from_secs(20));
+    settings.database.statement_timeout = Span(Duration::from_secs(22));
+    settings.database.call_timeout = Span(Duration::from_secs(25));
 }
 
 /// The same for a server in a process of its own.
 pub(crate) fn set_patience(command: &mut Command) {
     command
         .env("TOKEN_AUTHORITY__DATABASE__ACQUIRE_TIMEOUT", "20s")
-        .env("TOKEN_AUTHORITY__DATABASE__LOCK_TIMEOUT", "20s");
+        .env("TOKEN_AUTHORITY__DATABASE__LOCK_TIMEOUT", "20s")
+        .env("TOKEN_AUTHORITY__DATABASE__STATEMENT_TIMEOUT", "22s")
+        .env("TOKEN_AUTHORITY__DATABASE__CALL_TIMEOUT", "25s");
 }
