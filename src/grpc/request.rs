@@ -40,7 +40,7 @@ pub(super) fn permit_unimplemented<T, U>(request: &Request<T>, operation: Operat
     Err(status::not_implemented())
 }
 
-/// Puts [`DoorService`] around the routes.
+/// Puts `DoorService` around the routes.
 #[derive(Clone, Debug)]
 pub struct DoorLayer {
     callers: Callers,
