@@ -103,3 +103,27 @@ fn what_is_shown_can_be_read_again() {
     let again = merged(&text, &[], &Flags::default()).expect("valid");
     assert_eq!(again.to_toml().expect("it can be written"), text);
 }
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    fn keys(prefix: &str, table: &toml::Table, found: &mut Vec<String>) {
+        for (key, value) in table {
+            let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            match value {
+                toml::Value::Table(table) => keys(&key, table, found),
+                _ => found.push(key),
+            }
+        }
+    }
+    let mut settings = Settings::default();
+    settings.database.url = Some(DatabaseUrl::new("sqlite:x"));
+    settings.keys.master_key_file = Some(PathBuf::new());
+    settings.admin.token_file = Some(PathBuf::new());
+    settings.self_service.manage_scope = Some(String::new());
+    let mut found = Vec::new();
+    keys("", &settings.to_toml().expect("it can be written").parse().expect("it is TOML"), &mut found);
+    let readme = include_str!("../../README.md");
+    for key in found.iter().filter(|key| !key.starts_with("policy.")) {
+        assert!(readme.contains(&format!("`{key}`")), "{key} is not in the README");
+    }
+}

@@ -20,7 +20,8 @@ impl Serialize for Span {
         // Days as days: months and years have no one length.
         match (self.0.as_secs(), self.0.subsec_nanos()) {
             (seconds, 0) if seconds > 0 && seconds % DAY == 0 => {
-                serializer.collect_str(&format_args!("{}days", seconds / DAY))
+                let days = seconds / DAY;
+                serializer.collect_str(&format_args!("{days}day{}", if days == 1 { "" } else { "s" }))
             }
             _ => serializer.collect_str(&humantime::format_duration(self.0)),
         }

@@ -119,13 +119,11 @@ impl Store {
             drop(place);
             result
         });
-        match tokio::time::timeout(self.0.config.call_timeout, task).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.replace(&connections);
-                Err(Error::TimedOut.into())
-            }
+        if let Ok(result) = tokio::time::timeout(self.0.config.call_timeout, task).await {
+            return result;
         }
+        self.replace(&connections);
+        Err(Error::TimedOut.into())
     }
 
     /// Leaves connections behind on which PostgreSQL went silent. A network that

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use sea_orm::{AccessMode, DatabaseConnection, DatabaseTransaction, IsolationLevel, TransactionTrait as _};
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
-use super::{Error, Store};
+use super::{Error, Store, transaction::Access};
 use crate::domain::{
     account::Holder,
     id::{AccountKey, CredentialId},
@@ -50,13 +50,7 @@ impl Store {
     }
 
     pub(super) async fn snapshot_on(&self, connection: &DatabaseConnection) -> Result<Snapshot, Error> {
-        let connection = if self.is_embedded() {
-            // Deferred: the first read takes the snapshot, and excludes nobody.
-            connection.begin().await?
-        } else {
-            connection.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?
-        };
-        self.set_up(&connection).await?;
+        let connection = self.open_transaction(connection, Access::Read).await?;
         Ok(Snapshot { connection, store: self.clone() })
     }
 

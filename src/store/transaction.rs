@@ -9,9 +9,9 @@
 use std::{fmt, ops::Deref, sync::atomic::Ordering, time::UNIX_EPOCH};
 
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _,
-    FromQueryResult, IsolationLevel, QueryFilter as _, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait as _, prelude::Expr,
+    ActiveValue::Set, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait as _, prelude::Expr,
 };
 use uuid::Uuid;
 
@@ -84,32 +84,56 @@ impl Deref for Transaction {
     }
 }
 
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reads of one snapshot.
+    Read,
+    /// Reads of what is committed by then, and writes.
+    Write,
+}
+
 impl Store {
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        // READ COMMITTED: what is counted after a lock was waited for must see
-        // what its holder did. SQLite knows no such levels, and needs none.
-        let isolation_level = (!self.is_embedded()).then_some(IsolationLevel::ReadCommitted);
-        let options = TransactionOptions {
-            isolation_level,
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let connection = self.writer().begin_with_options(options).await?;
-        self.set_up(&connection).await?;
+        let connection = self.open_transaction(&self.writer(), Access::Write).await?;
         Ok(Transaction { snapshot: Snapshot::of(connection, self.clone()) })
+    }
+
+    /// Begins a transaction: every one begins here.
+    pub(super) async fn open_transaction(
+        &self,
+        connection: &DatabaseConnection,
+        access: Access,
+    ) -> Result<DatabaseTransaction, Error> {
+        if self.is_embedded() {
+            let mode = match access {
+                // The first read takes the snapshot, and excludes nobody.
+                Access::Read => SqliteTransactionMode::Deferred,
+                Access::Write => SqliteTransactionMode::Immediate,
+            };
+            let options = TransactionOptions { sqlite_transaction_mode: Some(mode), ..TransactionOptions::default() };
+            return Ok(connection.begin_with_options(options).await?);
+        }
+        let transaction = connection.begin().await?;
+        let mode = match access {
+            Access::Read => "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            // What is counted after a lock was waited for must see what its
+            // holder did.
+            Access::Write => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE",
+        };
+        transaction.execute_unprepared(mode).await?;
+        self.0.config.forget_statements(&transaction).await?;
+        self.set_up(&transaction).await?;
+        Ok(transaction)
     }
 
     /// Refuses a standby, which may lag behind. Bounds how long this transaction
     /// waits for others' locks and, should this process go silent, how long
     /// others wait for its own; set in the transaction, so that it works through
     /// a pooler as well.
-    pub(super) async fn set_up(&self, connection: &DatabaseTransaction) -> Result<(), Error> {
-        if self.is_embedded() {
-            return Ok(());
-        }
+    async fn set_up(&self, connection: &DatabaseTransaction) -> Result<(), Error> {
         let config = &self.0.config;
-        config.forget_statements(connection).await?;
         let milliseconds = |span: std::time::Duration| span.as_millis().to_string();
         let statement = Statement::from_sql_and_values(
             DbBackend::Postgres,

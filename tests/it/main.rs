@@ -17,6 +17,7 @@ mod faults_cancelled;
 mod faults_locks;
 mod faults_outage;
 mod faults_paused;
+mod faults_silence;
 mod host_commands;
 mod introspect;
 mod issue_token;

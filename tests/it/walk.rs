@@ -7,7 +7,19 @@ use crate::support::{Backend, Database, Process, TestServer};
 on_both_databases!(a_token_lives_and_ends);
 
 async fn a_token_lives_and_ends(backend: Backend) {
-    let server = TestServer::start(backend).await;
+    walk(TestServer::start(backend).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_need_not_outlive_their_transactions() {
+    let server = TestServer::configured(Backend::Postgres, None, |settings| {
+        settings.database.prepared_statements = false;
+    })
+    .await;
+    walk(server).await;
+}
+
+async fn walk(server: TestServer) {
     let admin = server.admin().await;
     admin.put_account(Account { account_id: "ada".to_owned(), ..Default::default() }).await;
 

@@ -17,6 +17,7 @@ pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod settings;
 mod sql;
+pub(crate) mod swallow;
 pub(crate) mod terminal;
 pub(crate) mod wait;
 pub(crate) mod wire;
