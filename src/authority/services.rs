@@ -1,9 +1,6 @@
 //! Service credentials: what internal services call this authority with.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Authority, Error, Minted, PageRequest, Targets};
 use crate::{
@@ -12,14 +9,14 @@ use crate::{
         credential::Kind,
         id::{CredentialId, SecretId},
         network::Networks,
-        record::{Grant, Record, Revocation, RevocationReason},
+        record::{Grant, Record, Revocation, RevocationReason, SecretRecord},
         role::{Role, Roles},
         scope::Scopes,
         text::Label,
         time::Timestamp,
     },
     random,
-    store::{Change, Event, NewSecret, Subject, Transaction, Usage},
+    store::{Change, Event, NewSecret, Snapshot, Subject, Transaction},
 };
 
 /// A service credential to be made.
@@ -91,13 +88,9 @@ impl Authority {
                 let now = snapshot.now().await?;
                 let mut records = snapshot.list_services(include_ended, before, page.limit(), now).await?;
                 let next = authority.cut(&page, &mut records, |record| record.id.to_string());
-                let usage = snapshot.usage(&records).await?;
+                let views = views(&snapshot, records).await?;
                 snapshot.end().await?;
-                let views = records.into_iter().map(|record| ServiceView {
-                    last_used_time: record.secrets.iter().filter_map(|secret| last_used(&usage, secret.id)).max(),
-                    record,
-                });
-                Ok((views.collect(), next))
+                Ok((views, next))
             })
             .await
     }
@@ -139,8 +132,9 @@ impl Authority {
                 let new = NewSecret { credential: id, secret: &secret, hint: &record.hint };
                 opened.transaction.rotate_secret(new, now, others_end).await?;
                 let event = service_event(opened.event("service.rotate", id, None), &record);
+                let view = view(&opened.transaction, record).await?;
                 opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
-                Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
+                Ok(Minted { view, plaintext })
             })
             .await
     }
@@ -171,10 +165,10 @@ impl Authority {
         let opened = self.open(transaction, permit, Targets { credentials, ..Targets::default() }).await?;
         let record = opened.record(id).filter(|record| record.kind == Kind::Service);
         let record = record.cloned().ok_or(Error::ServiceNotFound)?;
-        let view = |record| ServiceView { record, last_used_time: None };
         if record.revocation.is_some() || presented.is_some_and(|secret| !record.is_live(secret, opened.now)) {
+            let view = view(&opened.transaction, record).await?;
             opened.transaction.abandon().await?;
-            return Ok(view(record));
+            return Ok(view);
         }
         let lasts = |record: &Record| {
             record.roles.contains(Role::Admin) && record.revocation.is_none() && record.expire_time.is_none()
@@ -185,8 +179,9 @@ impl Authority {
         let revocation = Revocation { time: opened.now, reason };
         opened.transaction.revoke_credential(id, revocation).await?;
         let event = service_event(opened.event("service.revoke", id, None), &record);
+        let view = view(&opened.transaction, Record { revocation: Some(revocation), ..record }).await?;
         opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
-        Ok(view(Record { revocation: Some(revocation), ..record }))
+        Ok(view)
     }
 }
 
@@ -234,6 +229,16 @@ fn name_taken(error: crate::store::Error) -> Error {
     }
 }
 
-fn last_used(usage: &HashMap<SecretId, Usage>, secret: SecretId) -> Option<Timestamp> {
-    usage.get(&secret).map(|usage| usage.last_used_time)
+async fn view(snapshot: &Snapshot, record: Record) -> Result<ServiceView, Error> {
+    let mut views = views(snapshot, vec![record]).await?;
+    views.pop().ok_or(Error::ServiceNotFound)
+}
+
+async fn views(snapshot: &Snapshot, records: Vec<Record>) -> Result<Vec<ServiceView>, Error> {
+    let usage = snapshot.usage(&records).await?;
+    let last_used = |secret: &SecretRecord| usage.get(&secret.id).map(|usage| usage.last_used_time);
+    let views = records
+        .into_iter()
+        .map(|record| ServiceView { last_used_time: record.secrets.iter().filter_map(last_used).max(), record });
+    Ok(views.collect())
 }
