@@ -4,6 +4,7 @@
 //! Precedence: flag, environment (`TOKEN_AUTHORITY__SECTION__NAME`), file,
 //! default. An unknown key is an error that names it.
 
+mod defaults;
 mod source;
 mod units;
 
@@ -228,105 +229,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
-}
-
-const DAY: Duration = Duration::from_hours(24);
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            data_dir: PathBuf::from("data"),
-            database: Database::default(),
-            grpc: Grpc::default(),
-            http: Http::default(),
-            keys: Keys::default(),
-            admin: Admin::default(),
-            credentials: Credentials::default(),
-            tokens: Tokens::default(),
-            self_service: SelfService::default(),
-            introspection: Introspection::default(),
-            retention: Retention::default(),
-            log: Log::default(),
-            policy: Document::default(),
-        }
-    }
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        Self {
-            url: None,
-            max_connections: 16,
-            acquire_timeout: Span(Duration::from_secs(3)),
-            lock_timeout: Span(Duration::from_secs(5)),
-            idle_in_transaction_timeout: Span(Duration::from_secs(3)),
-            statement_timeout: Span(Duration::from_secs(10)),
-            call_timeout: Span(Duration::from_secs(15)),
-            migrate_on_start: false,
-            prepared_statements: true,
-        }
-    }
-}
-
-impl Default for Grpc {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
-            allow_plaintext: false,
-            reflection: false,
-            max_deadline: Span(Duration::from_secs(30)),
-            max_message_bytes: 4 * 1024 * 1024,
-            max_streams_per_connection: 1_000,
-        }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plaintext: false }
-    }
-}
-
-impl Default for Credentials {
-    fn default() -> Self {
-        Self {
-            token_prefix: "dt".to_owned(),
-            desktop_prefix: "ds".to_owned(),
-            service_prefix: "svc".to_owned(),
-            bcrypt_cost: 10,
-            bcrypt_threads: 0,
-            bcrypt_queue: 256,
-        }
-    }
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self {
-            default_lifetime: SpanOrNever::Span(Span(365 * DAY)),
-            max_lifetime: SpanOrNever::Span(Span(3650 * DAY)),
-            empty_scopes: EmptyScopesSetting::None,
-            max_rotation_overlap: Span(7 * DAY),
-        }
-    }
-}
-
-impl Default for Introspection {
-    fn default() -> Self {
-        Self { remembered_proofs: 100_000 }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_hours(1)) }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
-    }
 }
 
 /// Settings that contradict themselves or ask for what is not safe.
