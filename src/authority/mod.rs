@@ -30,7 +30,7 @@ pub use self::{
 use crate::{
     domain::{
         account::Account,
-        caller::{Caller, Permit, Principal, Reach},
+        caller::{Caller, Permit, Reach},
         credential::{Forms, Kind},
         id::{AccountKey, CredentialId},
         keys::Keys,
@@ -127,11 +127,7 @@ impl Authority {
         Targets { mut accounts, credentials }: Targets,
     ) -> Result<Opened, Error> {
         let caller = permit.caller();
-        let own_account = match &caller.principal {
-            Principal::Service(_) => None,
-            Principal::Holder(rights) => Some(rights.account),
-        };
-        accounts.extend(own_account);
+        accounts.extend(caller.holder().map(|rights| rights.account));
         let accounts = transaction.lock_accounts(&accounts).await?;
 
         // What is to be changed is held alone; the caller's own credential

@@ -242,6 +242,15 @@ impl Caller {
         reach.map(|reach| Permit { caller: self, operation, reach }).ok_or(NotPermitted)
     }
 
+    /// The rights that bound what an account holder hands out; none for
+    /// services.
+    pub fn holder(&self) -> Option<&HolderRights> {
+        match &self.principal {
+            Principal::Service(_) => None,
+            Principal::Holder(rights) => Some(rights),
+        }
+    }
+
     /// Who it is, in records and in the audit trail.
     pub fn name(&self) -> String {
         match &self.principal {
@@ -273,14 +282,5 @@ impl Permit {
     /// How far.
     pub fn reach(&self) -> Reach {
         self.reach
-    }
-
-    /// The rights that bound what an account holder hands out; none for
-    /// services.
-    pub fn holder(&self) -> Option<&HolderRights> {
-        match &self.caller.principal {
-            Principal::Service(_) => None,
-            Principal::Holder(rights) => Some(rights),
-        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     authority::{Authority, EmptyScopes, Error, Minted, Opened, Targets},
     domain::{
         account::{Account, AccountId},
-        caller::{Permit, Principal, Reach},
+        caller::{Permit, Reach},
         credential::Kind,
         delegation::{self, Rights},
         id::{AccountKey, CredentialId},
@@ -190,10 +190,7 @@ impl Authority {
             networks: request.networks.clone(),
             expire_time: self.expire_time(request.expiry, opened.now)?,
         };
-        let by = match &opened.caller.principal {
-            Principal::Service(_) => None,
-            Principal::Holder(rights) => Some((rights, opened.caller.expire_time)),
-        };
+        let by = opened.caller.holder().map(|rights| (rights, opened.caller.expire_time));
         let explicit_expiry = request.expiry != Expiry::Default;
         Ok(delegation::bound(asked, account, by, explicit_expiry, &opened.policy)?)
     }

@@ -4,13 +4,12 @@ use super::{TokenView, reached_account, view, views};
 use crate::{
     authority::{Authority, Error, PageRequest, is_token, reaches},
     domain::{
-        account::{Account, AccountId},
+        account::{AccountId, Holder},
         caller::Permit,
         id::CredentialId,
         policy::{Policy, Room},
-        time::Timestamp,
     },
-    store::{OverCap, Snapshot, TokenFilter, TokenStates},
+    store::{OverCap, TokenFilter, TokenStates},
 };
 
 impl Authority {
@@ -51,17 +50,18 @@ impl Authority {
                 let account = reached_account(&snapshot, &permit, account.as_ref()).await?;
                 let policy = snapshot.policy().await?;
                 let now = snapshot.now().await?;
+                let holder = snapshot.holder(account, &policy, now).await?;
                 let filter = TokenFilter {
-                    account: &account,
+                    account: &holder.account,
                     states,
-                    over_cap: over_cap(&snapshot, &account, &policy, now).await?,
+                    over_cap: over_cap(&holder, &policy),
                     counts_imported: policy.counts_imported(),
                     before,
                     limit: page.limit(),
                 };
                 let mut records = snapshot.list_tokens(&filter, now).await?;
                 let next = authority.cut(&page, &mut records, |record| record.id.to_string());
-                let views = views(&snapshot, &account, &policy, records, now).await?;
+                let views = views(&snapshot, &holder, &policy, records, now).await?;
                 snapshot.end().await?;
                 Ok((views, next))
             })
@@ -69,13 +69,12 @@ impl Authority {
     }
 }
 
-async fn over_cap(snapshot: &Snapshot, account: &Account, policy: &Policy, now: Timestamp) -> Result<OverCap, Error> {
-    let max_tokens = match policy.room(account.plan.as_ref()) {
-        Room::Unbounded => return Ok(OverCap::None),
-        Room::UnknownPlan => return Ok(OverCap::UnknownPlan),
-        Room::AtMost(0) => return Ok(OverCap::All),
+fn over_cap(holder: &Holder, policy: &Policy) -> OverCap {
+    let max_tokens = match policy.room(holder.account.plan.as_ref()) {
+        Room::Unbounded => return OverCap::None,
+        Room::UnknownPlan => return OverCap::UnknownPlan,
+        Room::AtMost(0) => return OverCap::All,
         Room::AtMost(max_tokens) => usize::try_from(max_tokens).unwrap_or(usize::MAX),
     };
-    let holder = snapshot.holder(account.clone(), policy, now).await?;
-    Ok(holder.live_over_cap.get(max_tokens - 1).map_or(OverCap::None, |(last, _)| OverCap::After(*last)))
+    holder.live_over_cap.get(max_tokens - 1).map_or(OverCap::None, |(last, _)| OverCap::After(*last))
 }

@@ -12,7 +12,7 @@ pub use self::{
 use super::Error;
 use crate::{
     domain::{
-        account::{Account, AccountId},
+        account::{Account, AccountId, Holder},
         caller::Permit,
         credential::Kind,
         id::SecretId,
@@ -75,18 +75,30 @@ async fn view(snapshot: &Snapshot, record: Record) -> Result<TokenView, Error> {
     let account = account.ok_or(Error::TokenNotFound)?;
     let policy = snapshot.policy().await?;
     let now = snapshot.now().await?;
-    let mut views = views(snapshot, &account, &policy, vec![record], now).await?;
+    let holder = snapshot.holder(account, &policy, now).await?;
+    view_of(snapshot, &holder, &policy, record, now).await
+}
+
+/// The same where its account is at hand.
+async fn view_of(
+    snapshot: &Snapshot,
+    holder: &Holder,
+    policy: &Policy,
+    record: Record,
+    now: Timestamp,
+) -> Result<TokenView, Error> {
+    let mut views = views(snapshot, holder, policy, vec![record], now).await?;
     views.pop().ok_or(Error::TokenNotFound)
 }
 
 async fn views(
     snapshot: &Snapshot,
-    account: &Account,
+    holder: &Holder,
     policy: &Policy,
     records: Vec<Record>,
     now: Timestamp,
 ) -> Result<Vec<TokenView>, Error> {
-    let holder = snapshot.holder(account.clone(), policy, now).await?;
+    let account = &holder.account;
     let ends = snapshot.generation_ends(account.key, Kind::Personal, &records).await?;
     let usage = snapshot.usage(&records).await?;
     let views = records.into_iter().map(|record| {
@@ -95,7 +107,7 @@ async fn views(
             TokenState::Revoked
         } else if record.has_expired(now) {
             TokenState::Expired
-        } else if account.suspended || judgement::is_over_plan_limit(&record, &holder, policy, now) {
+        } else if account.suspended || judgement::is_over_plan_limit(&record, holder, policy, now) {
             TokenState::Suspended
         } else {
             TokenState::Active

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{TokenView, reached_account, view};
+use super::{TokenView, reached_account, view_of};
 use crate::{
     authority::{Authority, Error, Targets, reaches},
     domain::{
@@ -83,19 +83,26 @@ impl Authority {
             return Ok(None);
         }
         let account = record.account.and_then(|key| opened.account(key)).cloned().ok_or(Error::TokenNotFound)?;
-        let holder = opened.transaction.holder(account.clone(), &opened.policy, opened.now).await?;
+        let holder = opened.transaction.holder(account, &opened.policy, opened.now).await?;
         if judgement::is_revoked(&record, Some(&holder)) {
-            let view = view(&opened.transaction, record).await?;
+            let view = view_of(&opened.transaction, &holder, &opened.policy, record, opened.now).await?;
             opened.transaction.abandon().await?;
             return Ok(Some(view));
         }
 
         let revocation = Revocation { time: opened.now, reason };
         opened.transaction.revoke_credential(id, revocation).await?;
-        let view = view(&opened.transaction, Record { revocation: Some(revocation), ..record }).await?;
-        let mut event = opened.event("token.revoke", id, Some(&account));
+        let view = view_of(
+            &opened.transaction,
+            &holder,
+            &opened.policy,
+            Record { revocation: Some(revocation), ..record },
+            opened.now,
+        )
+        .await?;
+        let mut event = opened.event("token.revoke", id, Some(&holder.account));
         event.detail = serde_json::json!({ "reason": format!("{reason:?}"), "by_secret": by_secret });
-        let subjects = [Subject::Credential(id), Subject::Account(account.key)];
+        let subjects = [Subject::Credential(id), Subject::Account(holder.account.key)];
         opened.transaction.commit(Change::new(subjects, event)).await?;
         Ok(Some(view))
     }
