@@ -16,7 +16,7 @@ use crate::{
     caller::Callers,
     domain::keys::Keys,
     grpc, http,
-    introspection::{Bcrypt, Introspector, Prover},
+    introspection::{self, Bcrypt, Introspector},
     proto,
     settings::{InvalidSetting, Settings},
     store::{ConnectError, MigrateError, Store},
@@ -85,6 +85,7 @@ pub struct Server {
     store: Store,
     bcrypt: Bcrypt,
     stop: CancellationToken,
+    following: JoinHandle<()>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<Result<(), std::io::Error>>,
 }
@@ -138,9 +139,17 @@ impl Server {
         }
         tracing::info!(file = %settings.master_key_file().display(), current = %keys.current().id(), "master keys loaded");
 
-        let prover = Prover::new(store.clone(), keys.clone(), bcrypt.clone(), settings.introspection.remembered_proofs);
-        let manage_scope = rules.manage_scope.clone();
-        let introspector = Arc::new(Introspector::new(store.clone(), rules.forms.clone(), prover, manage_scope));
+        let (introspector, following) = Introspector::start(introspection::Parts {
+            store: store.clone(),
+            forms: rules.forms.clone(),
+            keys: keys.clone(),
+            bcrypt: bcrypt.clone(),
+            remembered_proofs: settings.introspection.remembered_proofs,
+            manage_scope: rules.manage_scope.clone(),
+            staleness: settings.staleness(),
+            limits: settings.introspection_limits(),
+        });
+        let introspector = Arc::new(introspector);
         let callers = Callers::new(introspector.clone());
         let authority = Authority::new(store.clone(), keys, bcrypt.clone(), rules);
 
@@ -156,8 +165,8 @@ impl Server {
         tokio::spawn(health::watch(store.clone(), board, stop.clone()));
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
 
-        let mut routes =
-            grpc::routes(authority, introspector, settings.grpc.max_message_bytes).add_service(health_service);
+        let mut routes = grpc::routes(authority, introspector, callers.clone(), settings.grpc.max_message_bytes)
+            .add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             let descriptors = || {
                 tonic_reflection::server::Builder::configure()
@@ -192,6 +201,7 @@ impl Server {
             store,
             bcrypt,
             stop,
+            following,
             grpc: tokio::spawn(grpc),
             http: tokio::spawn(http),
         };
@@ -221,6 +231,7 @@ impl Server {
             () = ended => {}
             result = &mut self.grpc => return Ok(result??),
             result = &mut self.http => return Ok(result??),
+            result = &mut self.following => return Ok(result?),
         }
         tracing::info!("ending: what is in flight is finished first");
         self.stop.cancel();
@@ -229,12 +240,14 @@ impl Server {
             Ok((&mut self.http).await??)
         };
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
+            self.following.abort();
             self.store.close().await;
             return result;
         }
         tracing::warn!("calls in flight took too long, and were dropped");
         self.grpc.abort();
         self.http.abort();
+        self.following.abort();
         Ok(())
     }
 

@@ -29,6 +29,7 @@ use crate::{
         scope::Scope,
         time::Lifetime,
     },
+    introspection::{Limits, Pace, Staleness},
     store,
 };
 
@@ -54,7 +55,7 @@ pub struct Settings {
     pub tokens: Tokens,
     /// What account holders do for themselves.
     pub self_service: SelfService,
-    /// What Introspect remembers.
+    /// How Introspect keeps its answers fresh, and what it remembers.
     pub introspection: Introspection,
     /// How long what has ended is kept.
     pub retention: Retention,
@@ -191,12 +192,25 @@ pub struct SelfService {
     pub manage_scope: Option<String>,
 }
 
-/// What Introspect remembers.
+/// How Introspect keeps its answers fresh, and what it remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Introspection {
+    /// How many MiB the records and accounts held in memory may take.
+    pub cache_mib: u64,
     /// How many proofs by bcrypt are remembered.
     pub remembered_proofs: usize,
+    /// Under load, how long after one question to the database whether anything
+    /// changed the next one follows; all calls that came meanwhile share it.
+    pub confirm_interval: Span,
+    /// How long the database may take to answer; then callers are told
+    /// UNAVAILABLE.
+    pub timeout: Span,
+    /// How old the knowledge behind an answer may be where its request says
+    /// nothing; zero: it knows all that was committed before.
+    pub max_staleness: Span,
+    /// What a request's own `max_staleness` is cut to.
+    pub max_staleness_ceiling: Span,
 }
 
 /// How long what has ended is kept.
@@ -259,6 +273,7 @@ impl Settings {
             ("grpc.max_message_bytes", self.grpc.max_message_bytes),
             ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
             ("introspection.remembered_proofs", self.introspection.remembered_proofs),
+            ("introspection.cache_mib", usize::try_from(self.introspection.cache_mib).unwrap_or(usize::MAX)),
         ] {
             if count == 0 {
                 return Err(invalid(key)("at least 1 is wanted".to_owned()));
@@ -272,6 +287,7 @@ impl Settings {
             ("database.call_timeout", self.database.call_timeout),
             ("grpc.max_deadline", self.grpc.max_deadline),
             ("retention.interval", self.retention.interval),
+            ("introspection.timeout", self.introspection.timeout),
         ] {
             // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
             if span.0 < Duration::from_millis(1) {
@@ -285,6 +301,10 @@ impl Settings {
         if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
             let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
             return Err(invalid("database.call_timeout")(problem.to_owned()));
+        }
+        if self.introspection.max_staleness.0 > self.introspection.max_staleness_ceiling.0 {
+            let problem = "is longer than introspection.max_staleness_ceiling";
+            return Err(invalid("introspection.max_staleness")(problem.to_owned()));
         }
         let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
         if default.exceeds(max) {
@@ -312,6 +332,19 @@ impl Settings {
             call_timeout: self.database.call_timeout.0,
             prepared_statements: self.database.prepared_statements,
         })
+    }
+
+    /// How stale an answer may be.
+    pub fn staleness(&self) -> Staleness {
+        let Introspection { max_staleness, max_staleness_ceiling, .. } = self.introspection;
+        Staleness { default: max_staleness.0, max: max_staleness_ceiling.0 }
+    }
+
+    /// What bounds the introspection engine.
+    pub fn introspection_limits(&self) -> Limits {
+        let Introspection { cache_mib, confirm_interval, timeout, .. } = self.introspection;
+        let pace = Pace { interval: confirm_interval.0, timeout: timeout.0 };
+        Limits { cache_bytes: cache_mib.saturating_mul(1024 * 1024), pace }
     }
 
     /// What is issued, and within which bounds.

@@ -1,5 +1,7 @@
 //! What can a use case refuse? In the words of the rules, not of a transport.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{delegation::Excess, id::CredentialId, scope::Scopes},
     introspection::{Busy, Fault},
@@ -12,6 +14,9 @@ pub enum Error {
     /// The database did not answer, or not in time.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// What a presented secret is could not be looked up.
+    #[error(transparent)]
+    Unconfirmed(Arc<store::Error>),
     /// There is too much to hash at once.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -109,7 +114,7 @@ pub enum Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Store(error) => Self::Store(error),
+            Fault::Store(error) => Self::Unconfirmed(error),
             Fault::Busy(busy) => Self::Busy(busy),
         }
     }

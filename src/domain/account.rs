@@ -187,6 +187,16 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// About how many bytes it takes in memory beside its own fields.
+    pub fn heap_bytes(&self) -> usize {
+        let Account { id, username, email, plan, roles, permissions, .. } = &self.account;
+        let username = username.as_ref().map_or(0, |username| username.shown().len() + username.compared().len());
+        let plan = plan.as_ref().map_or(0, |plan| plan.as_str().len());
+        let roles = roles.iter().map(|role| size_of::<Word>() + role.as_str().len()).sum::<usize>();
+        let live = self.live_over_cap.len() * size_of::<(CredentialId, Option<Timestamp>)>();
+        id.as_str().len() + username + email.capacity() + plan + roles + permissions.heap_bytes() + live
+    }
+
     /// How many counted tokens with a lower id are live at `now`.
     pub fn live_below(&self, id: CredentialId, now: Timestamp) -> usize {
         self.live_over_cap

@@ -227,8 +227,18 @@ impl Caller {
 
     /// Looks the operation up in the table.
     pub fn permit(self, operation: Operation) -> Result<Permit, NotPermitted> {
+        let reach = self.reach(operation).ok_or(NotPermitted)?;
+        Ok(Permit { caller: self, operation, reach })
+    }
+
+    /// Whether the table lets it.
+    pub fn may(&self, operation: Operation) -> bool {
+        self.reach(operation).is_some()
+    }
+
+    fn reach(&self, operation: Operation) -> Option<Reach> {
         let (roles, holders) = rule(operation);
-        let reach = match &self.principal {
+        match &self.principal {
             Principal::Service(own) => {
                 let may = own.contains(Role::Admin) || roles.iter().any(|role| own.contains(*role));
                 may.then_some(Reach::Everything)
@@ -238,8 +248,7 @@ impl Caller {
                 Holders::Any => Some(Reach::Itself(rights.account)),
                 Holders::None | Holders::Managing => None,
             },
-        };
-        reach.map(|reach| Permit { caller: self, operation, reach }).ok_or(NotPermitted)
+        }
     }
 
     /// The rights that bound what an account holder hands out; none for

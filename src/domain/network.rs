@@ -103,6 +103,11 @@ impl Networks {
             || (!self.0.is_empty() && self.0.iter().all(|own| other.0.iter().any(|network| network.0.contains(&own.0))))
     }
 
+    /// How many bytes they take in memory.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.len() * size_of::<Network>()
+    }
+
     /// Whether it admits every address.
     pub fn is_any(&self) -> bool {
         self.0.is_empty()

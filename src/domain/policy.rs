@@ -126,7 +126,7 @@ pub struct Policy {
     document: Document,
     plans: BTreeMap<String, Option<u32>>,
     // Each scope of the catalogue with all that it implies, itself included.
-    implied: BTreeMap<Scope, BTreeSet<Scope>>,
+    implied: BTreeMap<Scope, Scopes>,
 }
 
 impl Policy {
@@ -168,6 +168,11 @@ impl Policy {
         }
     }
 
+    /// Whether any plan has a cap.
+    pub fn has_caps(&self) -> bool {
+        self.plans.values().any(Option::is_some)
+    }
+
     /// Whether IssueToken makes an account that it does not know.
     pub fn makes_accounts(&self) -> bool {
         self.document.accounts_on_first_use.unwrap_or(self.plans.is_empty() && self.implied.is_empty())
@@ -185,11 +190,11 @@ impl Policy {
 
     /// The scopes with all that they imply.
     pub fn expand(&self, scopes: &Scopes) -> Scopes {
-        let mut expanded = scopes.clone();
-        for scope in scopes.iter() {
-            expanded.extend(self.implied.get(scope).into_iter().flatten().cloned());
+        let implied = || scopes.iter().filter_map(|scope| self.implied.get(scope)).flat_map(Scopes::iter);
+        if implied().all(|scope| scopes.contains(scope.as_str())) {
+            return scopes.clone();
         }
-        expanded
+        scopes.iter().chain(implied()).cloned().collect()
     }
 
     /// What a caller over its cap is told.
@@ -198,7 +203,7 @@ impl Policy {
     }
 }
 
-fn close_over_implications(categories: &[CategoryDocument]) -> Result<BTreeMap<Scope, BTreeSet<Scope>>, InvalidPolicy> {
+fn close_over_implications(categories: &[CategoryDocument]) -> Result<BTreeMap<Scope, Scopes>, InvalidPolicy> {
     let mut direct: BTreeMap<Scope, Vec<Scope>> = BTreeMap::new();
     for scope in categories.iter().flat_map(|category| &category.scopes) {
         let malformed = |_| InvalidPolicy::Scope(scope.name.clone());
@@ -208,7 +213,7 @@ fn close_over_implications(categories: &[CategoryDocument]) -> Result<BTreeMap<S
             return Err(InvalidPolicy::Scope(scope.name.clone()));
         }
     }
-    direct.keys().map(|scope| Ok((scope.clone(), reachable(scope, &direct)?))).collect()
+    direct.keys().map(|scope| Ok((scope.clone(), reachable(scope, &direct)?.into_iter().collect()))).collect()
 }
 
 fn reachable(from: &Scope, direct: &BTreeMap<Scope, Vec<Scope>>) -> Result<BTreeSet<Scope>, InvalidPolicy> {

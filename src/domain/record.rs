@@ -118,6 +118,20 @@ impl Record {
         self.secret(secret).is_some_and(|secret| !secret.has_ended(now))
     }
 
+    /// About how many bytes it takes in memory beside its own fields.
+    pub fn heap_bytes(&self) -> usize {
+        let texts = self.label.capacity() + self.hint.capacity() + self.created_by.capacity();
+        let scopes = match &self.grant {
+            Grant::Explicit(scopes) => scopes.heap_bytes(),
+            Grant::Inherits => 0,
+        };
+        let secrets = self.secrets.iter().map(|secret| {
+            let key = secret.fingerprint.as_ref().map_or(0, |(key, _)| key.as_str().len());
+            size_of::<SecretRecord>() + secret.bcrypt.expose().len() + key
+        });
+        texts + scopes + self.networks.heap_bytes() + secrets.sum::<usize>()
+    }
+
     /// Its secret of that id.
     pub fn secret(&self, id: SecretId) -> Option<&SecretRecord> {
         self.secrets.iter().find(|secret| secret.id == id)

@@ -1,6 +1,6 @@
 //! What may a credential do? Scopes, as RFC 6749 (section 3.3) writes them.
 
-use std::{borrow::Borrow, collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// The most scopes that one credential, account or question may name.
 pub const MAX_SCOPES: usize = 200;
@@ -8,7 +8,7 @@ pub const MAX_SCOPES: usize = 200;
 /// One scope: 1 to 128 of the characters that RFC 6749 allows in a
 /// `scope-token` (printable ASCII without space, `"` and `\`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(String);
+pub struct Scope(Arc<str>);
 
 /// A scope of another form.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let well_formed = (1..=128).contains(&text.len())
             && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedScope) }
+        if well_formed { Ok(Self(text.into())) } else { Err(MalformedScope) }
     }
 }
 
@@ -32,68 +32,78 @@ impl Scope {
     }
 }
 
-impl Borrow<str> for Scope {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A set of scopes, in the order of their names.
+/// A set of scopes, in the order of their names; its copies share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(BTreeSet<Scope>);
+// None: the empty set.
+pub struct Scopes(Option<Arc<[Scope]>>);
 
 impl Scopes {
     /// No scope at all.
-    pub const NONE: Self = Self(BTreeSet::new());
+    pub const NONE: Self = Self(None);
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sorted().is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sorted().len()
     }
 
     /// Whether the scope is among them.
     pub fn contains(&self, scope: &str) -> bool {
-        self.0.contains(scope)
+        self.sorted().binary_search_by(|own| own.as_str().cmp(scope)).is_ok()
     }
 
     /// Each scope, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.0.iter()
+        self.sorted().iter()
+    }
+
+    /// What either holds.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        self.iter().chain(other.iter()).cloned().collect()
     }
 
     /// What both hold.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        self.iter().filter(|scope| other.contains(scope.as_str())).cloned().collect()
     }
 
     /// What `self` holds and `other` lacks.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        self.iter().filter(|scope| !other.contains(scope.as_str())).cloned().collect()
+    }
+
+    /// How many bytes they take in memory.
+    pub fn heap_bytes(&self) -> usize {
+        self.iter().map(|scope| size_of::<Scope>() + size_of::<[usize; 2]>() + scope.as_str().len()).sum()
+    }
+
+    fn sorted(&self) -> &[Scope] {
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
-    }
-}
-
-impl Extend<Scope> for Scopes {
-    fn extend<I: IntoIterator<Item = Scope>>(&mut self, scopes: I) {
-        self.0.extend(scopes);
+        let mut scopes: Vec<_> = scopes.into_iter().collect();
+        if scopes.is_empty() {
+            return Self::NONE;
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        Self(Some(scopes.into()))
     }
 }
 

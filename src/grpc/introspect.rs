@@ -5,17 +5,19 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
+    Door,
     convert::{self, Converted, kind, timestamp, unknown_value},
     status::{self, BadField},
 };
 use crate::{
+    caller::Refusal,
     domain::{
         caller::{Operation, Permit},
         credential::Kind,
         judgement::{InactiveReason, Kinds, Question},
         scope::Scope,
     },
-    introspection::{Active, Busy, Inquiry, Introspector, Verdict},
+    introspection::{Active, Answered, Busy, Inquiry, Verdict, Visitor},
     proto::v1 as proto,
 };
 
@@ -23,35 +25,27 @@ use crate::{
 const MAX_BATCH: usize = 500;
 
 pub(super) async fn one(
-    introspector: &Introspector,
-    permit: &Permit,
+    door: &Door,
+    visitor: &Visitor,
     request: proto::IntrospectRequest,
 ) -> Result<proto::IntrospectResponse, Status> {
-    let inquiries = [inquiry(request)?];
-    let verdicts = introspector.introspect(&inquiries).await.map_err(|error| status::unavailable(&error))?;
+    let inquiries = [well_formed(door, visitor, inquiry(request)).await?];
+    let (permit, verdicts) = ask(door, visitor, Operation::Introspect, &inquiries).await?;
     match verdicts.into_iter().next() {
-        Some(Ok(verdict)) => Ok(answer(verdict, sees_reasons(permit))),
+        Some(Ok(verdict)) => Ok(answer(verdict, sees_reasons(&permit))),
         Some(Err(busy)) => Err(status::too_busy(busy)),
         None => unreachable!("one inquiry has one verdict"),
     }
 }
 
 pub(super) async fn batch(
-    introspector: &Introspector,
-    permit: &Permit,
+    door: &Door,
+    visitor: &Visitor,
     request: proto::BatchIntrospectRequest,
 ) -> Result<proto::BatchIntrospectResponse, Status> {
-    let proto::BatchIntrospectRequest { requests } = request;
-    if !(1..=MAX_BATCH).contains(&requests.len()) {
-        let problem = format!("1 to {MAX_BATCH} are wanted");
-        return Err(BadField::new("requests", "INVALID_BATCH_SIZE", problem).into());
-    }
-    let numbered = requests.into_iter().enumerate();
-    let inquiries = numbered
-        .map(|(index, request)| inquiry(request).map_err(|bad| bad.within(&format!("requests[{index}]"))))
-        .collect::<Converted<Vec<_>>>()?;
-    let verdicts = introspector.introspect(&inquiries).await.map_err(|error| status::unavailable(&error))?;
-    let sees_reasons = sees_reasons(permit);
+    let inquiries = well_formed(door, visitor, inquiries(request)).await?;
+    let (permit, verdicts) = ask(door, visitor, Operation::BatchIntrospect, &inquiries).await?;
+    let sees_reasons = sees_reasons(&permit);
     let results = verdicts.into_iter().map(|verdict| proto::BatchIntrospectResult {
         result: Some(match verdict {
             Ok(verdict) => proto::batch_introspect_result::Result::Response(answer(verdict, sees_reasons)),
@@ -61,22 +55,57 @@ pub(super) async fn batch(
     Ok(proto::BatchIntrospectResponse { results: results.collect() })
 }
 
+/// What is wrong with a request is told to confirmed callers alone.
+async fn well_formed<T>(door: &Door, visitor: &Visitor, converted: Converted<T>) -> Result<T, Status> {
+    match converted {
+        Ok(converted) => Ok(converted),
+        Err(bad) => {
+            door.callers.confirm(visitor).await.map_err(|refusal| status::refused(&refusal))?;
+            Err(bad.into())
+        }
+    }
+}
+
+/// Confirms the caller and answers for its subjects in one.
+async fn ask(
+    door: &Door,
+    visitor: &Visitor,
+    operation: Operation,
+    inquiries: &[Inquiry],
+) -> Result<(Permit, Vec<Result<Verdict, Busy>>), Status> {
+    let answered = door.introspector.introspect(visitor, inquiries).await;
+    let Answered { caller, verdicts } = answered
+        .map_err(|fault| status::no_answer(&fault))?
+        .map_err(|reason| status::refused(&Refusal::BadCredential(reason)))?;
+    let permit = caller.permit(operation).map_err(|_| status::not_permitted())?;
+    Ok((permit, verdicts))
+}
+
+fn inquiries(message: proto::BatchIntrospectRequest) -> Converted<Vec<Inquiry>> {
+    let proto::BatchIntrospectRequest { requests } = message;
+    if !(1..=MAX_BATCH).contains(&requests.len()) {
+        let problem = format!("1 to {MAX_BATCH} are wanted");
+        return Err(BadField::new("requests", "INVALID_BATCH_SIZE", problem));
+    }
+    let numbered = requests.into_iter().enumerate();
+    numbered.map(|(index, request)| inquiry(request).map_err(|bad| bad.within(&format!("requests[{index}]")))).collect()
+}
+
 fn sees_reasons(permit: &Permit) -> bool {
-    permit.caller().clone().permit(Operation::SeeInactiveReasons).is_ok()
+    permit.caller().may(Operation::SeeInactiveReasons)
 }
 
 fn inquiry(message: proto::IntrospectRequest) -> Converted<Inquiry> {
     let proto::IntrospectRequest { token, required_scopes, client_ip, max_staleness, accepted_kinds } = message;
-    // Every answer is as fresh as can be, which keeps within any staleness.
-    if let Some(max_staleness) = max_staleness {
-        convert::span("max_staleness", "INVALID_MAX_STALENESS", max_staleness)?;
-    }
+    let max_staleness =
+        max_staleness.map(|span| convert::span("max_staleness", "INVALID_MAX_STALENESS", span)).transpose()?;
     let client_address = match client_ip.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|error| BadField::new("client_ip", "INVALID_CLIENT_IP", error))?),
     };
     Ok(Inquiry {
         unverified_token: Zeroizing::new(token),
+        max_staleness,
         question: Question {
             accepted_kinds: kinds(&accepted_kinds)?,
             client_address,

@@ -20,6 +20,7 @@ pub use self::{
 };
 use crate::{
     authority::Authority,
+    caller::Callers,
     introspection::Introspector,
     proto::{
         self,
@@ -44,12 +45,18 @@ pub const SERVICES: [&str; 4] = [
 struct Door {
     authority: Authority,
     introspector: Arc<Introspector>,
+    callers: Callers,
 }
 
 /// The routes of all services of the contract. A request of over
 /// `max_message_bytes` is refused.
-pub fn routes(authority: Authority, introspector: Arc<Introspector>, max_message_bytes: usize) -> Routes {
-    let door = Door { authority, introspector };
+pub fn routes(
+    authority: Authority,
+    introspector: Arc<Introspector>,
+    callers: Callers,
+    max_message_bytes: usize,
+) -> Routes {
+    let door = Door { authority, introspector, callers };
     let mut routes = Routes::builder();
     routes
         .add_service(TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))

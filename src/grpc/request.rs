@@ -19,6 +19,7 @@ use crate::{
         caller::{Call, Caller, Operation, Permit},
         network::ClientAddress,
     },
+    introspection::Visitor,
 };
 
 /// What every path of our own services begins with; others (health, reflection)
@@ -31,6 +32,11 @@ const OPEN: &str = "/token_authority.v1.SessionService/GetJwks";
 pub(super) fn permit<T>(request: &Request<T>, operation: Operation) -> Result<Permit, Status> {
     let caller = request.extensions().get::<Caller>().ok_or_else(|| status::refused(&Refusal::NoCredential))?;
     caller.clone().permit(operation).map_err(|_| status::not_permitted())
+}
+
+/// Who asks Introspect, to be confirmed together with what it asks.
+pub(super) fn visitor<T>(request: &Request<T>) -> Result<Visitor, Status> {
+    request.extensions().get().cloned().ok_or_else(|| status::refused(&Refusal::NoCredential))
 }
 
 /// Answers an RPC that this version does not have yet: to callers who may not
@@ -93,14 +99,28 @@ where
         Box::pin(async move {
             let call = Call { address: address(&request), request_id: request_id(&request) };
             let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
-            match callers.recognize(bearer.as_deref().map(String::as_str), call).await {
-                Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
-                }
+            let bearer = bearer.as_deref().map(String::as_str);
+            let recognized = if let Some(operation) = asks(request.uri().path()) {
+                let admitted = callers.admit(bearer, call, operation).await;
+                admitted.map(|visitor| drop(request.extensions_mut().insert(visitor)))
+            } else {
+                let recognized = callers.recognize(bearer, call).await;
+                recognized.map(|caller| drop(request.extensions_mut().insert(caller)))
+            };
+            match recognized {
+                Ok(()) => inner.call(request).await,
                 Err(refusal) => Ok(status::refused(&refusal).into_http()),
             }
         })
+    }
+}
+
+/// The RPCs whose callers are confirmed together with what they ask.
+fn asks(path: &str) -> Option<Operation> {
+    match path {
+        "/token_authority.v1.TokenAuthorityService/Introspect" => Some(Operation::Introspect),
+        "/token_authority.v1.TokenAuthorityService/BatchIntrospect" => Some(Operation::BatchIntrospect),
+        _ => None,
     }
 }
 

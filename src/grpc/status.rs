@@ -73,8 +73,16 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             tracing::info!(?reason, "a caller's credential is not good");
             bad_credential()
         }
-        Refusal::Fault(Fault::Store(error)) => unavailable(error),
-        Refusal::Fault(Fault::Busy(busy)) => too_busy(*busy),
+        Refusal::NotPermitted(_) => not_permitted(),
+        Refusal::Fault(fault) => no_answer(fault),
+    }
+}
+
+/// A fault of what answers: never an answer itself.
+pub(super) fn no_answer(fault: &Fault) -> Status {
+    match fault {
+        Fault::Store(error) => unavailable(error),
+        Fault::Busy(busy) => too_busy(*busy),
     }
 }
 
@@ -144,6 +152,7 @@ impl From<Error> for Status {
         let message = error.to_string();
         match error {
             Error::Store(error) => unavailable(&error),
+            Error::Unconfirmed(error) => unavailable(&error),
             Error::Busy(busy) => too_busy(busy),
             Error::CallerEnded => bad_credential(),
             Error::NotPermitted => not_permitted(),

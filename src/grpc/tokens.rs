@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Door, convert, introspect,
-    request::{permit, permit_unimplemented},
+    request::{permit, permit_unimplemented, visitor},
     status::BadField,
 };
 use crate::{
@@ -131,16 +131,16 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::IntrospectRequest>,
     ) -> Result<Response<proto::IntrospectResponse>, Status> {
-        let permit = permit(&request, Operation::Introspect)?;
-        introspect::one(&self.introspector, &permit, request.into_inner()).await.map(Response::new)
+        let visitor = visitor(&request)?;
+        introspect::one(self, &visitor, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_introspect(
         &self,
         request: Request<proto::BatchIntrospectRequest>,
     ) -> Result<Response<proto::BatchIntrospectResponse>, Status> {
-        let permit = permit(&request, Operation::BatchIntrospect)?;
-        introspect::batch(&self.introspector, &permit, request.into_inner()).await.map(Response::new)
+        let visitor = visitor(&request)?;
+        introspect::batch(self, &visitor, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_desktop_sessions(

@@ -1,97 +1,104 @@
-//! May it be let through? The walk of every introspection, top to bottom:
-//! parse ([`Forms`]), find ([`Store::find`]), prove ([`Prover`]), judge
-//! ([`judge`]).
+//! May it be let through? The walk of every introspection, top to bottom: parse
+//! ([`Forms`]), confirm and find (`engine`), prove (`prove`), judge
+//! ([`judge`](crate::domain::judgement::judge)).
 //!
-//! Every call reads the database, after it arrived: what finished before it is
-//! in its answer. Proofs are remembered, since they cannot change; verdicts
-//! never are.
+//! Records are held in memory, and each answer rests on a confirmation that
+//! nothing changed since: what was committed before a call began is in its
+//! answer. Proofs are remembered, since they cannot change; verdicts never are.
 
+mod batch;
 mod bcrypt;
+mod cache;
+mod clock;
+mod engine;
+mod loading;
 mod prove;
+mod rounds;
+mod verdict;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{collections::HashMap, sync::Arc};
 
-use zeroize::Zeroizing;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::task::JoinHandle;
 
 pub use self::{
     bcrypt::{Bcrypt, Busy},
+    engine::{Freshness, Limits, Staleness},
+    rounds::Pace,
+    verdict::{Active, Inquiry, Verdict},
+};
+use self::{
+    cache::{Known, View},
+    engine::Engine,
     prove::Prover,
 };
 use crate::{
     domain::{
-        account::{AccountId, Holder},
         caller::{Call, Caller},
-        credential::{Forms, Kind, Presented},
+        credential::{Forms, Presented},
         id::{CredentialId, SecretId},
-        judgement::{Evidence, InactiveReason, Judgement, Question, judge},
-        record::Record,
-        scope::{Scope, Scopes},
-        time::Timestamp,
+        judgement::{Evidence, InactiveReason},
+        keys::Keys,
+        scope::Scope,
     },
-    store::{self, Found, Store},
+    store::{self, Store},
 };
 
 /// Answers for presented credentials.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Introspector {
-    store: Store,
+    engine: Engine,
     forms: Forms,
     prover: Prover,
     manage_scope: Option<Scope>,
+    staleness: Staleness,
 }
 
-/// What a resource server asks.
+/// What an [`Introspector`] is made of.
 #[derive(Debug)]
-pub struct Inquiry {
-    /// The credential exactly as it was presented.
-    pub unverified_token: Zeroizing<String>,
-    /// What is asked about it.
-    pub question: Question,
+pub struct Parts {
+    /// Where the truth is.
+    pub store: Store,
+    /// The forms of credentials.
+    pub forms: Forms,
+    /// The keys of fingerprints.
+    pub keys: Arc<Keys>,
+    /// Who hashes.
+    pub bcrypt: Bcrypt,
+    /// How many proofs by bcrypt are remembered.
+    pub remembered_proofs: usize,
+    /// The scope by which a token manages others.
+    pub manage_scope: Option<Scope>,
+    /// How stale an answer may be.
+    pub staleness: Staleness,
+    /// What bounds the engine.
+    pub limits: Limits,
 }
 
-/// What a resource server is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Not to be let through; the reason is for the log and for those who may
-    /// see it.
-    Inactive(InactiveReason),
-    /// Good, though it may lack scopes.
-    Active(Box<Active>),
+/// A caller of Introspect as it came in: to be confirmed together with those
+/// whom it asks about.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    presented: Presented,
+    call: Call,
 }
 
-/// What is told of an active credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Active {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its id.
-    pub id: CredentialId,
-    /// Whom it belongs to.
-    pub account_id: AccountId,
-    /// The account's username.
-    pub username: Option<String>,
-    /// Its label.
-    pub label: String,
-    /// What it holds now.
-    pub scopes: Scopes,
-    /// What it lacks of what was asked for.
-    pub missing: Vec<Scope>,
-    /// The account's roles.
-    pub roles: Vec<String>,
-    /// The account's plan.
-    pub plan: Option<String>,
-    /// When it was issued.
-    pub issue_time: Timestamp,
-    /// When it ends by itself.
-    pub expire_time: Option<Timestamp>,
+/// A caller that was confirmed, and the verdicts that it asked for.
+#[derive(Debug)]
+pub struct Answered {
+    /// Who asked.
+    pub caller: Caller,
+    /// In the order of the inquiries; one that could not be proved now does not
+    /// stop the others.
+    pub verdicts: Vec<Result<Verdict, Busy>>,
 }
 
 /// Why there is no answer. It is never an answer in itself.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// The database did not answer.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] Arc<store::Error>),
     /// There is too much to prove at once.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -101,49 +108,70 @@ pub enum Fault {
 type Proof = Result<Option<SecretId>, Busy>;
 
 impl Introspector {
-    /// Answers from `store`. `manage_scope` is the scope by which a token
-    /// manages others.
-    pub fn new(store: Store, forms: Forms, prover: Prover, manage_scope: Option<Scope>) -> Self {
-        Self { store, forms, prover, manage_scope }
+    /// Begins to follow the database. The task that does so goes on until it is
+    /// aborted; where it ends by itself, nothing is answered any more.
+    pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
+        let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits } = parts;
+        let (engine, following) = Engine::start(store.clone(), limits);
+        let prover = Prover::new(store, engine.clone(), keys, bcrypt, remembered_proofs);
+        (Self { engine, forms, prover, manage_scope, staleness }, following)
     }
 
-    /// Answers inquiries, in order, all from one view of the database. One that
-    /// could not be proved now does not stop the others.
-    pub async fn introspect(&self, inquiries: &[Inquiry]) -> Result<Vec<Result<Verdict, Busy>>, store::Error> {
+    /// Confirms a caller and answers its inquiries, all from one view of what is
+    /// known, as fresh as the freshest that is wanted; or tells, for the log, why it is no caller.
+    pub async fn introspect(
+        &self,
+        visitor: &Visitor,
+        inquiries: &[Inquiry],
+    ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let presented: Vec<_> = inquiries.iter().map(|inquiry| self.forms.parse(&inquiry.unverified_token)).collect();
-        let found = self.find(presented.iter().flatten()).await?;
-        let proofs = self.prove(presented.iter().flatten(), found.as_ref()).await;
+        let subjects = presented.iter().flatten();
+        let ids: Vec<_> = [visitor.presented.id].into_iter().chain(subjects.map(|subject| subject.id)).collect();
+        let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
+        let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
-        let verdicts = inquiries.iter().zip(&presented).map(|(inquiry, presented)| {
-            let Some((presented, found)) = presented.as_ref().zip(found.as_ref()) else {
-                return Ok(Verdict::Inactive(InactiveReason::Malformed));
+        let (caller, subjects) = view.known.split_first().expect("the caller is the first that was asked for");
+        let caller = match self.recognize(&visitor.presented, caller.as_ref(), &view, visitor.call.clone()).await? {
+            Ok(caller) => caller,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut known = subjects.iter();
+        let subjects: Vec<_> = presented
+            .iter()
+            .map(|presented| presented.as_ref().map(|presented| (presented, known.next().and_then(Option::as_ref))))
+            .collect();
+        let proofs = self.prove_all(&subjects, &view).await;
+        let verdicts = inquiries.iter().zip(subjects.into_iter().zip(proofs)).map(|(inquiry, (subject, proof))| {
+            let evidence = match subject {
+                None => Evidence::Malformed,
+                Some((presented, known)) => evidence(presented, known, proof?),
             };
-            let proof = proofs.get(presented.plaintext.expose()).copied().unwrap_or(Ok(None))?;
-            let evidence = evidence(presented, found, proof);
-            Ok(verdict(evidence, judge(evidence, &inquiry.question, &found.policy, found.now), found))
+            Ok(Verdict::of(evidence, &inquiry.question, &view.policy, view.now))
         });
-        Ok(verdicts.collect())
+        Ok(Ok(Answered { caller, verdicts: verdicts.collect() }))
     }
 
-    /// Recognizes a caller of this service by the credential that it presents;
-    /// the reason why it is none is for the log.
-    pub async fn authenticate(&self, unverified: &str, call: Call) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let Some(presented) = self.forms.parse(unverified) else {
-            return Ok(Err(InactiveReason::Malformed));
-        };
-        let Some(found) = self.find([&presented]).await? else {
-            return Ok(Err(InactiveReason::Unknown));
-        };
-        let proof = self.prove_one(&presented, &found).await?;
-        Ok(match evidence(&presented, &found, proof) {
-            Evidence::Malformed => Err(InactiveReason::Malformed),
-            Evidence::Unknown => Err(InactiveReason::Unknown),
-            Evidence::WrongSecret => Err(InactiveReason::WrongSecret),
-            Evidence::Proved { record, secret, holder } => {
-                let manage_scope = self.manage_scope.as_ref();
-                Caller::recognize(record, secret, holder, call, manage_scope, &found.policy, found.now)
-            }
-        })
+    /// Somebody who may be a caller: the credential has the form.
+    pub fn visitor(&self, unverified: &str, call: Call) -> Option<Visitor> {
+        Some(Visitor { presented: self.forms.parse(unverified)?, call })
+    }
+
+    /// Recognizes a caller of this service, as of now; the reason why it is none
+    /// is for the log.
+    pub async fn confirm(&self, visitor: &Visitor) -> Result<Result<Caller, InactiveReason>, Fault> {
+        let view = self.engine.view(&[visitor.presented.id], Freshness::Strict).await?;
+        let known = view.known.first().and_then(Option::as_ref);
+        self.recognize(&visitor.presented, known, &view, visitor.call.clone()).await
+    }
+
+    /// Who a visitor was when it was last heard of: nothing is to be done for it
+    /// before it is confirmed.
+    pub fn unconfirmed(&self, visitor: &Visitor) -> Option<Caller> {
+        let view = self.engine.glance(&[visitor.presented.id])?;
+        let known = view.known.first()?.as_ref();
+        let proof = self.prover.prove_at_once(&visitor.presented, &known?.record)?;
+        let evidence = evidence(&visitor.presented, known, Some(proof));
+        self.caller(evidence, &view, visitor.call.clone()).ok()
     }
 
     /// Whose secret this is, whether or not its credential is still good. One
@@ -152,81 +180,76 @@ impl Introspector {
         let Some(presented) = self.forms.parse(unverified) else {
             return Ok(None);
         };
-        let Some(found) = self.find([&presented]).await? else {
+        let view = self.engine.view(&[presented.id], Freshness::Strict).await?;
+        let Some(known) = view.known.first().and_then(Option::as_ref) else {
             return Ok(None);
         };
-        let proof = self.prove_one(&presented, &found).await?;
-        let is_live =
-            |secret: &SecretId| found.get(presented.id).is_some_and(|(record, _)| record.is_live(*secret, found.now));
-        Ok(proof.filter(is_live).map(|secret| (presented.id, secret)))
+        let proof = self.prove(&presented, Some(known), &view).await?;
+        Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id, secret)))
     }
 
-    /// None where nothing of the right form was presented: junk costs no read.
-    async fn find<'a>(
+    async fn recognize(
         &self,
-        presented: impl IntoIterator<Item = &'a Presented>,
-    ) -> Result<Option<Found>, store::Error> {
-        let ids: BTreeSet<CredentialId> = presented.into_iter().map(|presented| presented.id).collect();
-        if ids.is_empty() { Ok(None) } else { self.store.find(ids).await.map(Some) }
+        presented: &Presented,
+        known: Option<&Known>,
+        view: &View,
+        call: Call,
+    ) -> Result<Result<Caller, InactiveReason>, Fault> {
+        let proof = self.prove(presented, known, view).await?;
+        Ok(self.caller(evidence(presented, known, proof), view, call))
     }
 
-    /// Proves each presented credential once, however often it stands there.
-    async fn prove<'a>(
-        &self,
-        presented: impl IntoIterator<Item = &'a Presented>,
-        found: Option<&Found>,
-    ) -> HashMap<&'a str, Proof> {
-        let mut proofs = HashMap::new();
-        for presented in presented {
-            if let Some(found) = found
-                && !proofs.contains_key(presented.plaintext.expose())
-            {
-                proofs.insert(presented.plaintext.expose(), self.prove_one(presented, found).await);
+    fn caller(&self, evidence: Evidence<'_>, view: &View, call: Call) -> Result<Caller, InactiveReason> {
+        match evidence {
+            Evidence::Malformed => Err(InactiveReason::Malformed),
+            Evidence::Unknown => Err(InactiveReason::Unknown),
+            Evidence::WrongSecret => Err(InactiveReason::WrongSecret),
+            Evidence::Proved { record, secret, holder } => {
+                let manage_scope = self.manage_scope.as_ref();
+                Caller::recognize(record, secret, holder, call, manage_scope, &view.policy, view.now)
             }
         }
-        proofs
     }
 
-    async fn prove_one(&self, presented: &Presented, found: &Found) -> Proof {
-        match found.get(presented.id) {
-            Some((record, _)) if record.kind == presented.kind => self.prover.prove(presented, record).await,
-            _ => Ok(None),
+    /// Proves what was presented, side by side, each once however often it stands
+    /// there.
+    async fn prove_all(&self, subjects: &[Option<(&Presented, Option<&Known>)>], view: &View) -> Vec<Proof> {
+        if let [subject] = subjects {
+            return vec![match subject {
+                Some((presented, known)) => self.prove(presented, *known, view).await,
+                None => Ok(None),
+            }];
+        }
+        let distinct: HashMap<&str, _> = subjects
+            .iter()
+            .flatten()
+            .map(|(presented, known)| (presented.plaintext.expose(), (*presented, *known)))
+            .collect();
+        let proving: FuturesUnordered<_> = distinct
+            .into_iter()
+            .map(|(text, (presented, known))| async move { (text, self.prove(presented, known, view).await) })
+            .collect();
+        let proofs: HashMap<&str, Proof> = proving.collect().await;
+        let proof_of = |presented: &Presented| proofs.get(presented.plaintext.expose()).copied().unwrap_or(Ok(None));
+        subjects.iter().map(|subject| subject.map_or(Ok(None), |(presented, _)| proof_of(presented))).collect()
+    }
+
+    async fn prove(&self, presented: &Presented, known: Option<&Known>, view: &View) -> Proof {
+        match known {
+            Some(known) if known.record.kind == presented.kind => {
+                self.prover.prove(presented, &known.record, view.now).await
+            }
+            Some(_) | None => Ok(None),
         }
     }
 }
 
-fn evidence<'a>(presented: &Presented, found: &'a Found, proof: Option<SecretId>) -> Evidence<'a> {
-    match (found.get(presented.id), proof) {
-        (Some((record, holder)), Some(secret)) => Evidence::Proved { record, secret, holder },
-        (Some((record, _)), None) if record.kind == presented.kind => Evidence::WrongSecret,
+fn evidence<'a>(presented: &Presented, known: Option<&'a Known>, proof: Option<SecretId>) -> Evidence<'a> {
+    match (known, proof) {
+        (Some(Known { record, holder }), Some(secret)) => {
+            Evidence::Proved { record, secret, holder: holder.as_deref() }
+        }
+        (Some(known), None) if known.record.kind == presented.kind => Evidence::WrongSecret,
         _ => Evidence::Unknown,
-    }
-}
-
-fn verdict(evidence: Evidence<'_>, judgement: Judgement, found: &Found) -> Verdict {
-    match (judgement, evidence) {
-        (Judgement::Inactive(reason), _) => Verdict::Inactive(reason),
-        (Judgement::Active { scopes, missing }, Evidence::Proved { record, holder: Some(holder), .. }) => {
-            Verdict::Active(Box::new(active(record, holder, scopes, missing, found)))
-        }
-        // What has no account is no subject: judgement lets none in.
-        (Judgement::Active { .. }, _) => Verdict::Inactive(InactiveReason::KindNotAccepted),
-    }
-}
-
-fn active(record: &Record, holder: &Holder, scopes: Scopes, missing: Vec<Scope>, found: &Found) -> Active {
-    let account = &holder.account;
-    Active {
-        kind: record.kind,
-        id: record.id,
-        account_id: account.id.clone(),
-        username: account.username.as_ref().map(|username| username.shown().to_owned()),
-        label: record.label.clone(),
-        scopes,
-        missing,
-        roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-        plan: found.policy.plan_of(account.plan.as_ref()).map(ToOwned::to_owned),
-        issue_time: record.create_time,
-        expire_time: record.expire_time,
     }
 }

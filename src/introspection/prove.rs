@@ -10,22 +10,24 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
 
-use super::{Bcrypt, Busy};
+use super::{Bcrypt, Busy, engine::Engine};
 use crate::{
     domain::{
         credential::Presented,
         digest::Fingerprint,
-        id::SecretId,
+        id::{CredentialId, SecretId},
         keys::Keys,
         record::{Record, SecretRecord},
+        time::Timestamp,
     },
     store::{Store, detached},
 };
 
 /// Proves secrets.
 #[derive(Clone, Debug)]
-pub struct Prover {
+pub(super) struct Prover {
     store: Store,
+    engine: Engine,
     keys: Arc<Keys>,
     bcrypt: Bcrypt,
     remembered: Arc<Remembered>,
@@ -40,68 +42,108 @@ struct Remembered {
     proofs: Cache<([u8; 32], SecretId), bool>,
 }
 
+/// What fingerprints say.
+#[derive(Debug)]
+enum Compared<'a> {
+    /// It is this one.
+    Proved(SecretId),
+    /// It is none, but perhaps one of these, of which there is no fingerprint
+    /// under a key at hand.
+    Open(Vec<&'a SecretRecord>),
+}
+
 impl Prover {
     /// Proves under `keys`, and remembers up to `capacity` proofs of bcrypt.
-    pub fn new(store: Store, keys: Arc<Keys>, bcrypt: Bcrypt, capacity: usize) -> Self {
+    pub(super) fn new(store: Store, engine: Engine, keys: Arc<Keys>, bcrypt: Bcrypt, capacity: usize) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &crate::random::bytes::<32>());
-        Self { store, keys, bcrypt, remembered: Arc::new(Remembered { key, proofs: Cache::new(capacity) }) }
+        Self { store, engine, keys, bcrypt, remembered: Arc::new(Remembered { key, proofs: Cache::new(capacity) }) }
     }
 
-    /// Which of the record's secrets was presented, if any.
-    pub async fn prove(&self, presented: &Presented, record: &Record) -> Result<Option<SecretId>, Busy> {
-        let mut without_fingerprint = Vec::new();
+    /// Which of the record's secrets was presented, if that can be told without
+    /// bcrypt.
+    pub(super) fn prove_at_once(&self, presented: &Presented, record: &Record) -> Option<SecretId> {
+        match self.compare(presented, record) {
+            Compared::Proved(secret) => Some(secret),
+            Compared::Open(_) => None,
+        }
+    }
+
+    /// Which of the record's secrets was presented, if any. Ended ones are nobody's
+    /// way in: bcrypt does not run for them.
+    pub(super) async fn prove(
+        &self,
+        presented: &Presented,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Option<SecretId>, Busy> {
+        match self.compare(presented, record) {
+            Compared::Proved(secret) => Ok(Some(secret)),
+            Compared::Open(secrets) => {
+                for secret in secrets.into_iter().filter(|secret| !secret.has_ended(now)) {
+                    if self.prove_by_bcrypt(presented, record.id, secret).await? {
+                        return Ok(Some(secret.id));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
+        let mut open = Vec::new();
         for secret in &record.secrets {
-            match self.compare(presented, secret) {
-                Some(true) => return Ok(Some(secret.id)),
-                Some(false) => {}
-                None => without_fingerprint.push(secret),
+            let stored = secret.fingerprint.as_ref();
+            match stored.and_then(|(key, stored)| Some((self.keys.ring().get(key)?, stored))) {
+                None => open.push(secret),
+                Some((key, stored)) if key.fingerprint(&presented.plaintext).matches(stored) => {
+                    return Compared::Proved(secret.id);
+                }
+                Some(_) => {}
             }
         }
-        for secret in without_fingerprint {
-            if self.prove_by_bcrypt(presented, secret).await? {
-                return Ok(Some(secret.id));
-            }
-        }
-        Ok(None)
-    }
-
-    /// What the fingerprint says; none where there is none under a key at hand.
-    fn compare(&self, presented: &Presented, secret: &SecretRecord) -> Option<bool> {
-        let (key, stored) = secret.fingerprint.as_ref()?;
-        let key = self.keys.ring().get(key)?;
-        Some(key.fingerprint(&presented.plaintext).matches(stored))
+        Compared::Open(open)
     }
 
     /// One run of bcrypt for each presented credential and stored secret,
     /// however many wait for it. It runs in a task of its own, so that one who
     /// stops waiting takes nothing from the others.
-    async fn prove_by_bcrypt(&self, presented: &Presented, secret: &SecretRecord) -> Result<bool, Busy> {
+    async fn prove_by_bcrypt(
+        &self,
+        presented: &Presented,
+        credential: CredentialId,
+        secret: &SecretRecord,
+    ) -> Result<bool, Busy> {
+        let digest = hmac::sign(&self.remembered.key, presented.plaintext.expose().as_bytes());
+        let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
+        if let Some(proved) = self.remembered.proofs.get(&(digest, secret.id)) {
+            return Ok(proved);
+        }
         let (prover, presented, secret) = (self.clone(), presented.clone(), secret.clone());
         detached(async move {
-            let remembered = &prover.remembered;
-            let digest = hmac::sign(&remembered.key, presented.plaintext.expose().as_bytes());
-            let digest = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
             let run = async {
                 let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), secret.bcrypt.clone()).await?;
                 if proved {
                     // Nobody waits for it: the proof stands without.
                     let (prover, presented) = (prover.clone(), presented.clone());
-                    tokio::spawn(async move { prover.store_fingerprint(&presented, secret.id).await });
+                    tokio::spawn(async move { prover.store_fingerprint(&presented, credential, secret.id).await });
                 }
                 Ok(proved)
             };
-            remembered.proofs.get_or_insert_async(&(digest, secret.id), run).await
+            prover.remembered.proofs.get_or_insert_async(&(digest, secret.id), run).await
         })
         .await
     }
 
     /// Spares the next replica, and the next start of this one, the bcrypt. If
     /// it fails, the proof stands all the same.
-    async fn store_fingerprint(&self, presented: &Presented, secret: SecretId) {
+    async fn store_fingerprint(&self, presented: &Presented, credential: CredentialId, secret: SecretId) {
         let key = self.keys.current();
         let fingerprint: Fingerprint = key.fingerprint(&presented.plaintext);
-        if let Err(error) = self.store.store_fingerprint(secret, key.id().clone(), fingerprint).await {
-            tracing::warn!(%secret, error = &error as &dyn std::error::Error, "the fingerprint was not stored");
+        match self.store.store_fingerprint(secret, key.id().clone(), fingerprint).await {
+            Ok(()) => self.engine.forget(credential),
+            Err(error) => {
+                tracing::warn!(%secret, error = &error as &dyn std::error::Error, "the fingerprint was not stored");
+            }
         }
     }
 }

@@ -92,7 +92,14 @@ impl Default for Tokens {
 
 impl Default for Introspection {
     fn default() -> Self {
-        Self { remembered_proofs: 100_000 }
+        Self {
+            cache_mib: 256,
+            remembered_proofs: 100_000,
+            confirm_interval: Span(Duration::from_millis(1)),
+            timeout: Span(Duration::from_secs(2)),
+            max_staleness: Span(Duration::ZERO),
+            max_staleness_ceiling: Span(Duration::from_mins(1)),
+        }
     }
 }
 

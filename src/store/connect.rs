@@ -181,12 +181,7 @@ impl Config {
 
     /// Pools that connect when they are used.
     fn postgres_pools(&self, url: &Url) -> Result<Connections, ConnectError> {
-        let options = url
-            .expose()
-            .parse::<PgConnectOptions>()?
-            .application_name("token-authority")
-            .statement_cache_capacity(if self.prepared_statements { 100 } else { 0 })
-            .disable_statement_logging();
+        let options = self.options_of(url)?;
         let pool = |connections| {
             let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(self.acquire_timeout);
             DatabaseConnection::from(pool.connect_lazy_with(options.clone()))
@@ -198,6 +193,19 @@ impl Config {
             watch: pool(1),
             _lock: None,
         })
+    }
+
+    /// How to connect to PostgreSQL; an embedded database has no such way.
+    pub(super) fn postgres_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        match &self.location {
+            Location::Postgres(url) => self.options_of(url),
+            Location::Sqlite(_) => Err(sqlx::Error::Configuration("the database is embedded".into())),
+        }
+    }
+
+    fn options_of(&self, url: &Url) -> Result<PgConnectOptions, sqlx::Error> {
+        let options = url.expose().parse::<PgConnectOptions>()?.application_name("token-authority");
+        Ok(options.statement_cache_capacity(if self.prepared_statements { 100 } else { 0 }).disable_statement_logging())
     }
 
     async fn check_postgres(&self, connection: &DatabaseConnection) -> Result<(), ConnectError> {

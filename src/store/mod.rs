@@ -12,8 +12,10 @@ mod convert;
 mod credentials;
 mod entity;
 mod error;
+mod head;
 mod keys;
 mod lists;
+mod load;
 mod migrate;
 mod policy;
 mod purge;
@@ -34,14 +36,16 @@ pub use self::{
     connect::{Config, ConnectError, Location, Url},
     credentials::{Lock, NewSecret},
     error::Error,
+    head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},
     keys::CurrentKey,
     lists::{OverCap, SessionFilter, TokenFilter, TokenStates, Usage},
+    load::Fill,
     migrate::MigrateError,
     purge::Purged,
-    snapshot::{Found, Snapshot},
+    snapshot::Snapshot,
     transaction::{Change, Subject, Transaction},
 };
-use crate::domain::policy::Policy;
+use crate::domain::{policy::Policy, time::Timestamp};
 
 /// How much work of a kind may wait for the database or be under way; what comes
 /// on top is refused, so that calls given up by their callers cannot pile up.
@@ -64,8 +68,16 @@ struct Inner {
     changes: Arc<Semaphore>,
     // The last time that the embedded database's clock showed.
     latest_time: AtomicI64,
-    // The policy last read, by its version; a version never changes.
-    policy: Mutex<Option<Arc<Policy>>>,
+    embedded_head: head::EmbeddedHead,
+    // The policy last read, with its text.
+    policy: Mutex<Option<KnownPolicy>>,
+}
+
+/// A policy as it was read and as it was understood.
+#[derive(Clone, Debug)]
+struct KnownPolicy {
+    text: Arc<str>,
+    policy: Arc<Policy>,
 }
 
 impl Store {
@@ -78,6 +90,7 @@ impl Store {
             reads: Arc::new(Semaphore::new(MAX_WORK)),
             changes: Arc::new(Semaphore::new(MAX_WORK)),
             latest_time: AtomicI64::new(0),
+            embedded_head: head::EmbeddedHead::new(),
             policy: Mutex::new(None),
         })))
     }
@@ -89,7 +102,21 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(&self.0.reads, work).await
+        self.run(&self.0.reads, self.0.config.call_timeout, work).await
+    }
+
+    /// Runs reads as [`Store::read`] does, for callers that wait no longer than
+    /// `limit`.
+    pub async fn read_within<T, E>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.run(&self.0.reads, limit, work).await
     }
 
     /// Runs a change in a task of its own, which goes on to its end even where
@@ -100,12 +127,13 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(&self.0.changes, work).await
+        self.run(&self.0.changes, self.0.config.call_timeout, work).await
     }
 
     async fn run<T, E>(
         &self,
         places: &Arc<Semaphore>,
+        limit: Duration,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -119,7 +147,7 @@ impl Store {
             drop(place);
             result
         });
-        if let Ok(result) = tokio::time::timeout(self.0.config.call_timeout, task).await {
+        if let Ok(result) = tokio::time::timeout(limit, task).await {
             return result;
         }
         self.replace(&connections);
@@ -175,6 +203,18 @@ impl Store {
         matches!(self.0.config.location, Location::Sqlite(_))
     }
 
+    /// The revision of the embedded database, if it is known here and now: no
+    /// commit is under way. None where the database is another process.
+    pub fn embedded_revision(&self) -> Option<i64> {
+        self.0.embedded_head.revision()
+    }
+
+    /// What time it is at the embedded database. None where the database is
+    /// another process.
+    pub fn embedded_now(&self) -> Option<Timestamp> {
+        self.is_embedded().then(|| convert::timestamp(self.embedded_time()).unwrap_or(Timestamp::MAX))
+    }
+
     fn backend(&self) -> DbBackend {
         if self.is_embedded() { DbBackend::Sqlite } else { DbBackend::Postgres }
     }
@@ -191,13 +231,12 @@ impl Store {
         self.connections().write.clone()
     }
 
-    fn known_policy(&self, version: u64) -> Option<Arc<Policy>> {
-        let known = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone().filter(|policy| policy.document().version == version)
+    fn known_policy(&self) -> Option<KnownPolicy> {
+        self.0.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember_policy(&self, policy: &Arc<Policy>) {
-        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
+    fn remember_policy(&self, known: KnownPolicy) {
+        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use sea_orm::{EntityTrait as _, QuerySelect as _};
+use sea_orm::EntityTrait as _;
 
-use super::{Error, Lock, Snapshot, Transaction, entity};
+use super::{Error, KnownPolicy, Lock, Snapshot, Store, Transaction, entity};
 use crate::domain::policy::{Document, Policy};
 
 /// The name of the policy's advisory lock: "policy".
@@ -14,29 +14,33 @@ const LOCK: i64 = 0x0070_6f6c_6963_7900;
 impl Snapshot {
     /// The policy in force.
     pub async fn policy(&self) -> Result<Arc<Policy>, Error> {
-        use entity::policy::{Column, Entity};
-
-        let version = Entity::find_by_id(1_i16)
-            .select_only()
-            .column(Column::Version)
-            .into_tuple::<i64>()
-            .one(self.connection())
-            .await?
-            .ok_or_else(|| Error::unreadable("policy: no row", ""))?;
-        let version = u64::try_from(version).map_err(|_| Error::unreadable("policy version", version))?;
-        if let Some(policy) = self.store().known_policy(version) {
-            return Ok(policy);
-        }
-
-        let row = Entity::find_by_id(1_i16).one(self.connection()).await?;
+        let row = entity::policy::Entity::find_by_id(1_i16).one(self.connection()).await?;
         let row = row.ok_or_else(|| Error::unreadable("policy: no row", ""))?;
-        let unreadable = |error: String| Error::unreadable("policy", error);
-        let document: Document = serde_json::from_str(&row.document).map_err(|error| unreadable(error.to_string()))?;
-        let policy = Arc::new(Policy::new(document).map_err(|error| unreadable(error.to_string()))?);
-        if policy.document().version == version {
-            self.store().remember_policy(&policy);
+        self.store().understand_policy(self.store().known_policy(), Some(row.document))
+    }
+}
+
+impl Store {
+    /// The policy of a document; none: the known one. Policies are told by their
+    /// whole text: a database that was restored may have another one of the same
+    /// version.
+    pub(super) fn understand_policy(
+        &self,
+        known: Option<KnownPolicy>,
+        document: Option<String>,
+    ) -> Result<Arc<Policy>, Error> {
+        match (known, document) {
+            (Some(known), None) => Ok(known.policy),
+            (Some(known), Some(text)) if *known.text == *text => Ok(known.policy),
+            (_, Some(text)) => {
+                let unreadable = |error: String| Error::unreadable("policy", error);
+                let document: Document = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+                let policy = Arc::new(Policy::new(document).map_err(|error| unreadable(error.to_string()))?);
+                self.remember_policy(KnownPolicy { text: text.into(), policy: policy.clone() });
+                Ok(policy)
+            }
+            (None, None) => Err(Error::unreadable("policy", "none")),
         }
-        Ok(policy)
     }
 }
 

@@ -1,19 +1,12 @@
 //! What is true at one moment? Reads that belong together, from one snapshot
 //! of the database.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
-
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
 use super::{Error, Store, transaction::Access};
 use crate::domain::{
-    account::Holder,
-    id::{AccountKey, CredentialId},
+    account::{Account, Holder},
     policy::{Policy, Room},
-    record::Record,
     time::Timestamp,
 };
 
@@ -22,25 +15,6 @@ use crate::domain::{
 pub struct Snapshot {
     connection: DatabaseTransaction,
     store: Store,
-}
-
-/// What is known of some credentials, all of one snapshot.
-#[derive(Debug)]
-pub struct Found {
-    /// The database's time when the snapshot was taken.
-    pub now: Timestamp,
-    /// The policy in force.
-    pub policy: Arc<Policy>,
-    records: HashMap<CredentialId, Record>,
-    holders: HashMap<AccountKey, Holder>,
-}
-
-impl Found {
-    /// The credential's record and whom it belongs to.
-    pub fn get(&self, id: CredentialId) -> Option<(&Record, Option<&Holder>)> {
-        let record = self.records.get(&id)?;
-        Some((record, record.account.and_then(|account| self.holders.get(&account))))
-    }
 }
 
 impl Store {
@@ -52,19 +26,6 @@ impl Store {
     pub(super) async fn snapshot_on(&self, connection: &DatabaseConnection) -> Result<Snapshot, Error> {
         let connection = self.open_transaction(connection, Access::Read).await?;
         Ok(Snapshot { connection, store: self.clone() })
-    }
-
-    /// Reads all that judging these credentials takes. What was committed
-    /// before the call is in it.
-    pub async fn find(&self, ids: BTreeSet<CredentialId>) -> Result<Found, Error> {
-        let store = self.clone();
-        self.read(async move {
-            let snapshot = store.snapshot().await?;
-            let found = snapshot.find(&ids).await?;
-            snapshot.end().await?;
-            Ok(found)
-        })
-        .await
     }
 }
 
@@ -90,27 +51,8 @@ impl Snapshot {
         Ok(self.connection.commit().await?)
     }
 
-    /// Reads all that judging these credentials takes.
-    pub async fn find(&self, ids: &BTreeSet<CredentialId>) -> Result<Found, Error> {
-        let policy = self.policy().await?;
-        let now = self.now().await?;
-        let records = self.credentials(ids).await?;
-        let keys: BTreeSet<AccountKey> = records.iter().filter_map(|record| record.account).collect();
-        let mut holders = HashMap::new();
-        for account in self.accounts_by_key(&keys).await? {
-            holders.insert(account.key, self.holder(account, &policy, now).await?);
-        }
-        let records = records.into_iter().map(|record| (record.id, record)).collect();
-        Ok(Found { now, policy, records, holders })
-    }
-
     /// An account with its counted live tokens, where those are over its cap.
-    pub async fn holder(
-        &self,
-        account: crate::domain::account::Account,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> Result<Holder, Error> {
+    pub async fn holder(&self, account: Account, policy: &Policy, now: Timestamp) -> Result<Holder, Error> {
         let live_over_cap = match policy.room(account.plan.as_ref()) {
             Room::Unbounded | Room::UnknownPlan => Vec::new(),
             Room::AtMost(max_tokens) => {

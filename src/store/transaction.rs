@@ -6,7 +6,7 @@
 //! Lock order everywhere: policy, accounts, credentials by id, secrets, audit,
 //! head.
 
-use std::{fmt, ops::Deref, sync::atomic::Ordering, time::UNIX_EPOCH};
+use std::{fmt, ops::Deref, str::FromStr, sync::atomic::Ordering, time::UNIX_EPOCH};
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -15,14 +15,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Error, Event, Lock, Snapshot, Store, convert, entity};
+use super::{Error, Event, Head, Lock, Snapshot, Store, convert, entity};
 use crate::domain::{
-    id::{AccountKey, CredentialId},
+    id::{AccountKey, CredentialId, MalformedId},
     time::Timestamp,
 };
 
 /// Whom a change concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// An account, and all that it holds.
     Account(AccountKey),
@@ -32,6 +32,20 @@ pub enum Subject {
     Policy,
     /// The master key named current.
     Keys,
+}
+
+impl FromStr for Subject {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        match text.split_once(':') {
+            Some(("account", key)) => Ok(Self::Account(key.parse()?)),
+            Some(("credential", id)) => Ok(Self::Credential(id.parse()?)),
+            None if text == "policy" => Ok(Self::Policy),
+            None if text == "keys" => Ok(Self::Keys),
+            _ => Err(MalformedId),
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -189,21 +203,27 @@ impl Snapshot {
 }
 
 impl Transaction {
-    /// Records the change and commits it.
+    /// Records the change and commits it; where the database is embedded, its
+    /// new head is known before this returns.
     pub async fn commit(self, change: Change) -> Result<(), Error> {
         let now = self.now().await?;
         self.insert_events(&change.events, now).await?;
 
-        let tag = Uuid::new_v4();
-        let revision = self.raise_head(tag).await?;
+        let head = self.raise_head(Uuid::new_v4()).await?;
         let row = entity::change::ActiveModel {
-            revision: Set(revision),
-            tag: Set(tag),
+            revision: Set(head.revision),
+            tag: Set(head.tag),
             commit_time: Set(now.as_micros()),
             subjects: Set(convert::words(change.subjects)),
         };
         entity::change::Entity::insert(row).exec_without_returning(self.connection()).await?;
-        self.snapshot.commit().await
+        let store = self.store().clone();
+        let doubt = store.is_embedded().then(|| store.0.embedded_head.doubt());
+        self.snapshot.commit().await?;
+        if let Some(doubt) = doubt {
+            doubt.settle(head);
+        }
+        Ok(())
     }
 
     /// Commits what is no change: fingerprints stored later, and what was
@@ -217,7 +237,7 @@ impl Transaction {
         self.snapshot.end().await
     }
 
-    async fn raise_head(&self, tag: Uuid) -> Result<i64, Error> {
+    async fn raise_head(&self, tag: Uuid) -> Result<Head, Error> {
         use entity::head::{Column, Entity};
 
         let heads = Entity::update_many()
@@ -227,7 +247,7 @@ impl Transaction {
             .exec_with_returning(self.connection())
             .await?;
         match heads.as_slice() {
-            [head] => Ok(head.revision),
+            [head] => Ok(Head { epoch: head.epoch, revision: head.revision, tag: head.tag }),
             other => Err(Error::unreadable("head: one row is wanted, rows", other.len())),
         }
     }

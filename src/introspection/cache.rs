@@ -1,0 +1,229 @@
+//! What is held in memory? Records, accounts and the policy, all as of one point
+//! of the history: what was published last. One task writes ([`super::rounds`]);
+//! everybody reads, without waiting, and takes nothing that was published in
+//! between.
+//!
+//! The size is bounded in bytes; what is asked for least goes first.
+
+use std::{
+    collections::HashSet,
+    mem::size_of,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering, fence},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use quick_cache::{Weighter, sync::Cache as Bounded};
+
+use crate::{
+    domain::{
+        account::Holder,
+        id::{AccountKey, CredentialId},
+        policy::Policy,
+        record::Record,
+        time::Timestamp,
+    },
+    store::{Fill, Head, Subject},
+};
+
+/// What an entry costs beside what it holds: its place in the cache and in the
+/// allocator.
+const OVERHEAD: usize = 192;
+
+/// What is known of some credentials, in the order in which they were asked for,
+/// all of one point of the history.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    /// The database's time.
+    pub(super) now: Timestamp,
+    /// The policy in force.
+    pub(super) policy: Arc<Policy>,
+    /// None: there is no such credential.
+    pub(super) known: Vec<Option<Known>>,
+}
+
+/// A credential's record, and whom it belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) record: Arc<Record>,
+    pub(super) holder: Option<Arc<Holder>>,
+}
+
+impl View {
+    /// What a fill says of these credentials.
+    pub(super) fn of(fill: &Fill, ids: &[CredentialId], now: Timestamp) -> Self {
+        let known = ids.iter().map(|id| {
+            let record = fill.records.get(id)?.clone();
+            let holder = record.account.and_then(|account| fill.holders.get(&account).cloned());
+            Some(Known { record, holder })
+        });
+        Self { now, policy: fill.policy.clone(), known: known.collect() }
+    }
+}
+
+/// What a look into the cache gave.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// All of it is there.
+    Held(View),
+    /// Something is not.
+    Missing,
+    /// It is being written: look again.
+    Moving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Record(CredentialId),
+    Holder(AccountKey),
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Record(Arc<Record>),
+    // With the policy that it was loaded under: another one has it loaded anew.
+    Holder(Arc<Holder>, Arc<Policy>),
+}
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<Key, Entry> for Bytes {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        let content = match entry {
+            Entry::Record(record) => size_of::<Record>() + record.heap_bytes(),
+            Entry::Holder(holder, _) => size_of::<Holder>() + holder.heap_bytes(),
+        };
+        (OVERHEAD + content) as u64
+    }
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(super) struct Cache {
+    entries: Bounded<Key, Entry, Bytes>,
+    policy: ArcSwapOption<Policy>,
+    // How often it was published, twice: odd while it is being written.
+    publication: AtomicU64,
+    // The revision that all of it reflects.
+    revision: AtomicI64,
+}
+
+impl Cache {
+    /// Holds up to `bytes`.
+    pub(super) fn new(bytes: u64) -> Self {
+        // An estimate for the cache's own tables; they grow.
+        let items = usize::try_from(bytes / 2_048).unwrap_or(usize::MAX).max(16);
+        Self {
+            entries: Bounded::with_weighter(items, bytes, Bytes),
+            policy: ArcSwapOption::empty(),
+            publication: AtomicU64::new(0),
+            revision: AtomicI64::new(-1),
+        }
+    }
+
+    /// The revision that all of it reflects, or is about to.
+    pub(super) fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// What is known of these credentials, if all of it is held, and `now` gives
+    /// the time for it: where that gives none, what is held does not count.
+    pub(super) fn look(&self, ids: &[CredentialId], now: impl FnOnce() -> Option<Timestamp>) -> Look {
+        let before = self.publication.load(Ordering::Acquire);
+        if before % 2 == 1 {
+            return Look::Moving;
+        }
+        let Some(now) = now() else {
+            return Look::Missing;
+        };
+        let view = self.view(ids, now);
+        // Pairs with the writer's first step: whoever saw anything that it wrote
+        // since sees that it wrote.
+        fence(Ordering::Acquire);
+        match view {
+            _ if self.publication.load(Ordering::Relaxed) != before => Look::Moving,
+            Some(view) => Look::Held(view),
+            None => Look::Missing,
+        }
+    }
+
+    fn view(&self, ids: &[CredentialId], now: Timestamp) -> Option<View> {
+        let policy = self.policy.load_full()?;
+        let known = ids.iter().map(|id| {
+            let Some(Entry::Record(record)) = self.entries.get(&Key::Record(*id)) else {
+                return None;
+            };
+            let holder = match record.account {
+                None => None,
+                Some(account) => match self.entries.get(&Key::Holder(account)) {
+                    Some(Entry::Holder(holder, under)) if Arc::ptr_eq(&under, &policy) => Some(holder),
+                    _ => return None,
+                },
+            };
+            Some(Some(Known { record, holder }))
+        });
+        let known = known.collect::<Option<_>>()?;
+        Some(View { now, policy, known })
+    }
+
+    /// Publishes the state at `head`, after whose predecessor these changed. For
+    /// the one task that writes.
+    pub(super) fn publish<'a>(&self, head: Head, changed: impl IntoIterator<Item = &'a Subject>) {
+        self.publication.fetch_add(1, Ordering::AcqRel);
+        for subject in changed {
+            match subject {
+                Subject::Credential(id) => drop(self.entries.remove(&Key::Record(*id))),
+                Subject::Account(key) => drop(self.entries.remove(&Key::Holder(*key))),
+                // And with it every account that was loaded under it.
+                Subject::Policy => self.policy.store(None),
+                Subject::Keys => {}
+            }
+        }
+        self.revision.store(head.revision, Ordering::Release);
+        self.publication.fetch_add(1, Ordering::Release);
+    }
+
+    /// Drops everything, and publishes the state at `head`. For the one task that
+    /// writes.
+    pub(super) fn start_over(&self, head: Head) {
+        self.publication.fetch_add(1, Ordering::AcqRel);
+        self.entries.clear();
+        self.policy.store(None);
+        self.revision.store(head.revision, Ordering::Release);
+        self.publication.fetch_add(1, Ordering::Release);
+    }
+
+    /// Holds what was loaded, but for what changed since: it is then as of what
+    /// was published last. For the one task that writes.
+    pub(super) fn hold(&self, fill: &Fill, changed: &HashSet<Subject>) {
+        for (id, record) in &fill.records {
+            if !changed.contains(&Subject::Credential(*id)) {
+                self.entries.insert(Key::Record(*id), Entry::Record(record.clone()));
+            }
+        }
+        if changed.contains(&Subject::Policy) {
+            return;
+        }
+        let policy = match self.policy.load_full() {
+            Some(held) if held.document() == fill.policy.document() => held,
+            _ => {
+                self.policy.store(Some(fill.policy.clone()));
+                fill.policy.clone()
+            }
+        };
+        for (key, holder) in &fill.holders {
+            if !changed.contains(&Subject::Account(*key)) {
+                self.entries.insert(Key::Holder(*key), Entry::Holder(holder.clone(), policy.clone()));
+            }
+        }
+    }
+
+    /// Has a record loaded anew when it is next asked for: something was added to
+    /// it that is no change. For the one task that writes.
+    pub(super) fn forget(&self, id: CredentialId) {
+        self.entries.remove(&Key::Record(id));
+    }
+}

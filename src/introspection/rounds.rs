@@ -1,0 +1,287 @@
+//! Is what is held still all there is to know? The one task that writes the
+//! cache. It works in rounds, after Raft's ReadIndex: it takes the batch of those
+//! who wait, and only then asks the database how far the history has come. Where
+//! that is what the cache reflects, all of them are confirmed; where not, it
+//! first drops what changed since.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    batch::{Inbox, Outcome},
+    cache::Cache,
+    clock::{Clock, Instant},
+};
+use crate::store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHANGES, Since, Subject};
+
+/// With more waiters than this in the last batch, rounds are paced.
+const HANDFUL: usize = 4;
+/// So many of the latest changes are remembered, for fills that were read before
+/// them.
+const REMEMBERED_CHANGES: usize = 1_024;
+/// So many fills may wait for the round that reaches them; their waiters have
+/// been answered.
+const MAX_PENDING: usize = 64;
+
+/// What the rounds and those who ask them share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cache: Cache,
+    pub(super) clock: Clock,
+    pub(super) inbox: Inbox,
+    // When the last round that confirmed began.
+    confirmed: AtomicU64,
+    // What the cache reflects, and how often it was started over.
+    known: std::sync::Mutex<Known>,
+}
+
+/// What the cache reflects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The point of the history; none before the first round.
+    pub(super) applied: Option<Head>,
+    /// How often everything was dropped.
+    pub(super) starts: u64,
+}
+
+impl Shared {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            cache: Cache::new(bytes),
+            clock: Clock::new(),
+            inbox: Inbox::default(),
+            confirmed: AtomicU64::new(0),
+            known: std::sync::Mutex::default(),
+        }
+    }
+
+    /// When the last round that confirmed began; none before the first.
+    pub(super) fn confirmed(&self) -> Option<Instant> {
+        Some(self.confirmed.load(Ordering::Acquire)).filter(|nanos| *nanos > 0).map(Instant::from_nanos)
+    }
+
+    pub(super) fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn set_known(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = known;
+    }
+}
+
+/// How long rounds may take, and how soon they follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Under load, from the beginning of one round to that of the next.
+    pub interval: Duration,
+    /// After so long a round is given up, and its waiters are told.
+    pub timeout: Duration,
+}
+
+/// Why everything is dropped.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum StartOver {
+    #[error("this is the first round")]
+    First,
+    #[error("the database has another epoch: it was restored, or is another one")]
+    OtherEpoch,
+    #[error("the database's history is not the one that was known: it was restored or failed over")]
+    OtherHistory,
+    #[error("the log of changes no longer reaches back to what was known")]
+    LogTrimmed,
+    #[error("the log of changes has a gap")]
+    Gap,
+    #[error("there are too many changes since what was known")]
+    TooMany,
+    #[error("a change names what this version does not know")]
+    UnknownSubject,
+}
+
+/// The state of the one task.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    shared: Arc<Shared>,
+    head: HeadReader,
+    pace: Pace,
+    applied: Option<Head>,
+    // The latest changes up to what is applied, without gaps.
+    recent: VecDeque<Changed>,
+    pending: Vec<Arc<Fill>>,
+    failing: bool,
+}
+
+impl Rounds {
+    pub(super) fn new(shared: Arc<Shared>, head: HeadReader, pace: Pace) -> Self {
+        Self { shared, head, pace, applied: None, recent: VecDeque::new(), pending: Vec::new(), failing: false }
+    }
+
+    /// Works, round after round, until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut next = tokio::time::Instant::now();
+        loop {
+            let work = self.shared.inbox.work().await;
+            for id in work.forgotten {
+                self.shared.cache.forget(id);
+            }
+            for fill in work.fills {
+                self.place(fill);
+            }
+            if !work.round && self.pending.is_empty() {
+                continue;
+            }
+            tokio::time::sleep_until(next).await;
+
+            let (batch, waiters) = self.shared.inbox.take();
+            // After the batch was taken: nobody in it came later.
+            let began = tokio::time::Instant::now();
+            next = if waiters > HANDFUL { began + self.pace.interval } else { began };
+            let outcome = self.round().await;
+            batch.finish(outcome);
+        }
+    }
+
+    async fn round(&mut self) -> Outcome {
+        let result = tokio::time::timeout(self.pace.timeout, self.confirm()).await;
+        let outcome = result.unwrap_or(Err(store::Error::TimedOut));
+        match &outcome {
+            Ok(()) if self.failing => {
+                tracing::info!("introspections are confirmed again");
+                self.failing = false;
+            }
+            Err(error) if !self.failing => {
+                tracing::error!(error = error as &dyn std::error::Error, "introspections cannot be confirmed");
+                self.failing = true;
+            }
+            _ => {}
+        }
+        outcome.map_err(Arc::new)
+    }
+
+    async fn confirm(&mut self) -> Result<(), store::Error> {
+        let (began, confirmation) = self.ask().await?;
+        if self.applied != Some(confirmation.head) {
+            self.catch_up().await?;
+        }
+        self.shared.confirmed.store(began.nanos(), Ordering::Release);
+        for fill in std::mem::take(&mut self.pending) {
+            self.place(fill);
+        }
+        Ok(())
+    }
+
+    /// Asks how far the database has come, and what time it is there.
+    async fn ask(&mut self) -> Result<(Instant, Confirmation), store::Error> {
+        loop {
+            let began = Instant::now();
+            let confirmation = self.head.ask().await?;
+            let answered = Instant::now();
+            // This process, or its whole machine, was stopped meanwhile: the
+            // answer tells too little of the time.
+            if began.until(answered) <= self.pace.timeout {
+                self.shared.clock.set(began, answered, confirmation.time);
+                return Ok((began, confirmation));
+            }
+        }
+    }
+
+    /// Brings the cache to where the database is.
+    async fn catch_up(&mut self) -> Result<(), store::Error> {
+        let since = self.head.since(self.applied.map_or(i64::MAX, |applied| applied.revision)).await?;
+        match missed(self.applied, &since) {
+            Ok(missed) => {
+                let subjects = missed.iter().filter_map(|change| change.subjects.as_ref()).flatten();
+                self.shared.cache.publish(since.head, subjects);
+                self.recent.extend(missed.iter().cloned());
+                let surplus = self.recent.len().saturating_sub(REMEMBERED_CHANGES);
+                self.recent.drain(..surplus);
+                self.shared.set_known(Known { applied: Some(since.head), ..self.shared.known() });
+            }
+            Err(why) => {
+                if why != StartOver::First {
+                    tracing::warn!(
+                        revision = since.head.revision,
+                        reason = %why,
+                        "everything that was held in memory is dropped"
+                    );
+                }
+                // Before anything is dropped: fills that began earlier do not
+                // count any more.
+                let starts = self.shared.known().starts + 1;
+                self.shared.set_known(Known { applied: Some(since.head), starts });
+                self.shared.cache.start_over(since.head);
+                self.recent.clear();
+                self.pending.clear();
+            }
+        }
+        self.applied = Some(since.head);
+        Ok(())
+    }
+
+    /// Holds what was loaded, if it is still known to be true: it belongs to the
+    /// history that is applied, and what changed since does not touch it.
+    fn place(&mut self, fill: Arc<Fill>) {
+        match self.applied {
+            Some(applied) if fill.head.revision <= applied.revision => {
+                if let Some(changed) = self.changed_since(applied, fill.head) {
+                    self.shared.cache.hold(&fill, &changed);
+                }
+            }
+            // It waits for the round that reaches it.
+            Some(_) | None if self.pending.len() < MAX_PENDING => self.pending.push(fill),
+            Some(_) | None => {}
+        }
+    }
+
+    /// What changed from a point of the history to what is applied; none where
+    /// that is not known, or the point is in no history of ours.
+    fn changed_since(&self, applied: Head, point: Head) -> Option<HashSet<Subject>> {
+        if point == applied {
+            return Some(HashSet::new());
+        }
+        let at = self.recent.iter().position(|change| change.revision == point.revision && change.tag == point.tag)?;
+        let later = self.recent.iter().skip(at + 1);
+        later
+            .map(|change| change.subjects.clone())
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.into_iter().flatten().collect())
+    }
+}
+
+/// The changes after what is applied, if the database's log goes on from there
+/// without a gap.
+fn missed(applied: Option<Head>, since: &Since) -> Result<&[Changed], StartOver> {
+    let applied = applied.ok_or(StartOver::First)?;
+    if since.head.epoch != applied.epoch {
+        return Err(StartOver::OtherEpoch);
+    }
+    if since.head.revision < applied.revision {
+        return Err(StartOver::OtherHistory);
+    }
+    let wanted = since.head.revision.abs_diff(applied.revision);
+    if wanted > MAX_CHANGES {
+        return Err(StartOver::TooMany);
+    }
+    let missed = match since.changes.split_first() {
+        Some((known, later)) if known.revision == applied.revision && known.tag == applied.tag => later,
+        Some((known, _)) if known.revision == applied.revision => return Err(StartOver::OtherHistory),
+        _ => return Err(StartOver::LogTrimmed),
+    };
+    let without_gaps = missed.iter().zip(applied.revision + 1..).all(|(change, revision)| change.revision == revision);
+    if missed.len() as u64 != wanted || !without_gaps {
+        return Err(StartOver::Gap);
+    }
+    let last = missed.last().map_or(applied.tag, |change| change.tag);
+    if last != since.head.tag {
+        return Err(StartOver::OtherHistory);
+    }
+    if missed.iter().any(|change| change.subjects.is_none()) {
+        return Err(StartOver::UnknownSubject);
+    }
+    Ok(missed)
+}
