@@ -150,7 +150,7 @@ impl Server {
             limits: settings.introspection_limits(),
         });
         let introspector = Arc::new(introspector);
-        let callers = Callers::new(introspector.clone());
+        let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller);
         let authority = Authority::new(store.clone(), keys, bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;

@@ -108,6 +108,8 @@ pub struct Grpc {
     pub max_message_bytes: usize,
     /// How many calls a connection may have in flight.
     pub max_streams_per_connection: u32,
+    /// How many calls a caller may have in flight, over all of its connections.
+    pub max_calls_per_caller: usize,
 }
 
 /// The HTTP listener.
@@ -270,6 +272,7 @@ impl Settings {
         }
         for (key, count) in [
             ("grpc.max_streams_per_connection", self.grpc.max_streams_per_connection as usize),
+            ("grpc.max_calls_per_caller", self.grpc.max_calls_per_caller),
             ("grpc.max_message_bytes", self.grpc.max_message_bytes),
             ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
             ("introspection.remembered_proofs", self.introspection.remembered_proofs),

@@ -2,7 +2,12 @@
 //! engine that answers for its subjects, strictly, and before anything else of
 //! its call is looked at. What it may do, the table in the domain says.
 
-use std::sync::Arc;
+mod places;
+
+use std::{sync::Arc, time::Duration};
+
+pub use self::places::Place;
+use self::places::{Places, Who};
 
 use crate::{
     domain::{
@@ -12,10 +17,14 @@ use crate::{
     introspection::{Fault, Introspector, Visitor},
 };
 
+/// When a caller with too many calls in flight may try again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
 /// Recognizes callers.
 #[derive(Clone, Debug)]
 pub struct Callers {
     introspector: Arc<Introspector>,
+    places: Places,
 }
 
 /// Why a call goes no further.
@@ -30,31 +39,47 @@ pub enum Refusal {
     /// It may not do this.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
+    /// It has too many calls in flight already.
+    #[error("the caller has too many calls in flight")]
+    TooManyCalls {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// It could not be judged now.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
 impl Callers {
-    /// Recognizes callers by `introspector`.
-    pub fn new(introspector: Arc<Introspector>) -> Self {
-        Self { introspector }
+    /// Recognizes callers by `introspector`. Each may have `max_calls` in flight.
+    pub fn new(introspector: Arc<Introspector>, max_calls: usize) -> Self {
+        Self { introspector, places: Places::new(max_calls) }
     }
 
-    /// Recognizes a caller by the credential that it presents.
-    pub async fn recognize(&self, unverified: Option<&str>, call: Call) -> Result<Caller, Refusal> {
-        self.confirm(&self.visitor(unverified, call)?).await
+    /// Recognizes a caller by the credential that it presents; its call has the
+    /// place for as long as it is in flight.
+    pub async fn recognize(&self, unverified: Option<&str>, call: Call) -> Result<(Caller, Place), Refusal> {
+        let caller = self.confirm(&self.visitor(unverified, call)?).await?;
+        let place = self.place(&caller)?;
+        Ok((caller, place))
     }
 
     /// Lets in who seems to be a caller that may do this, to be confirmed together
     /// with what it asks. Who does not seem so is recognized first.
-    pub async fn admit(&self, unverified: Option<&str>, call: Call, operation: Operation) -> Result<Visitor, Refusal> {
+    pub async fn admit(
+        &self,
+        unverified: Option<&str>,
+        call: Call,
+        operation: Operation,
+    ) -> Result<(Visitor, Place), Refusal> {
         let visitor = self.visitor(unverified, call)?;
-        let seems_good = |caller: Caller| caller.may(operation);
-        if !self.introspector.unconfirmed(&visitor).is_some_and(seems_good) {
-            self.confirm(&visitor).await?.permit(operation)?;
-        }
-        Ok(visitor)
+        let seeming = self.introspector.unconfirmed(&visitor).filter(|caller| caller.may(operation));
+        let caller = match seeming {
+            Some(caller) => caller,
+            None => self.confirm(&visitor).await?.permit(operation)?.into_caller(),
+        };
+        let place = self.place(&caller)?;
+        Ok((visitor, place))
     }
 
     /// Confirms a visitor.
@@ -65,5 +90,9 @@ impl Callers {
     fn visitor(&self, unverified: Option<&str>, call: Call) -> Result<Visitor, Refusal> {
         let unverified = unverified.ok_or(Refusal::NoCredential)?;
         self.introspector.visitor(unverified, call).ok_or(Refusal::BadCredential(InactiveReason::Malformed))
+    }
+
+    fn place(&self, caller: &Caller) -> Result<Place, Refusal> {
+        self.places.take(Who::of(caller)).ok_or(Refusal::TooManyCalls { retry_after: RETRY_AFTER })
     }
 }

@@ -18,7 +18,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::status;
+use super::{request, status};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
@@ -98,6 +98,7 @@ where
         let id = RequestId::of(request.headers());
         let method = request.uri().path().trim_start_matches('/').to_owned();
         let span = tracing::info_span!("call", rpc.method = method, request_id = %id);
+        let introspects = request::asks(request.uri().path()).is_some();
         let deadline = deadline(request.headers(), self.limits.max_deadline);
         request.extensions_mut().insert(id.clone());
         if let Some(credential) = request.headers_mut().get_mut(http::header::AUTHORIZATION) {
@@ -113,6 +114,12 @@ where
                 Ok(Err(_)) => {
                     // The panic itself is in the log already.
                     refusal(Code::Internal, "INTERNAL", "the service failed")
+                }
+                // What takes an introspection long is the database, or a queue:
+                // the caller may try another replica.
+                Err(_) if introspects => {
+                    tracing::debug!(?deadline, "not answered within its deadline");
+                    refusal(Code::Unavailable, "NOT_ANSWERED_IN_TIME", "the service cannot answer now")
                 }
                 Err(_) => refusal(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"),
             };

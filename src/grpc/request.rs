@@ -102,13 +102,20 @@ where
             let bearer = bearer.as_deref().map(String::as_str);
             let recognized = if let Some(operation) = asks(request.uri().path()) {
                 let admitted = callers.admit(bearer, call, operation).await;
-                admitted.map(|visitor| drop(request.extensions_mut().insert(visitor)))
+                admitted.map(|(visitor, place)| {
+                    request.extensions_mut().insert(visitor);
+                    place
+                })
             } else {
                 let recognized = callers.recognize(bearer, call).await;
-                recognized.map(|caller| drop(request.extensions_mut().insert(caller)))
+                recognized.map(|(caller, place)| {
+                    request.extensions_mut().insert(caller);
+                    place
+                })
             };
             match recognized {
-                Ok(()) => inner.call(request).await,
+                // Its place is taken until it is answered.
+                Ok(_place) => inner.call(request).await,
                 Err(refusal) => Ok(status::refused(&refusal).into_http()),
             }
         })
@@ -116,7 +123,7 @@ where
 }
 
 /// The RPCs whose callers are confirmed together with what they ask.
-fn asks(path: &str) -> Option<Operation> {
+pub(super) fn asks(path: &str) -> Option<Operation> {
     match path {
         "/token_authority.v1.TokenAuthorityService/Introspect" => Some(Operation::Introspect),
         "/token_authority.v1.TokenAuthorityService/BatchIntrospect" => Some(Operation::BatchIntrospect),

@@ -74,6 +74,11 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             bad_credential()
         }
         Refusal::NotPermitted(_) => not_permitted(),
+        Refusal::TooManyCalls { retry_after } => {
+            let mut details = info("TOO_MANY_CALLS");
+            details.set_retry_info(Some(*retry_after));
+            Status::with_error_details(Code::ResourceExhausted, refusal.to_string(), details)
+        }
         Refusal::Fault(fault) => no_answer(fault),
     }
 }

@@ -5,7 +5,9 @@ use futures_util::future::join_all;
 use token_authority::{client::CallError, proto::v1::IntrospectRequest, settings::Settings};
 use tonic::Code;
 
-use crate::support::{Backend, TestServer, assert_refused, forge::wrong_secret, issue_request, settings::be_patient};
+use crate::support::{
+    Backend, TestServer, assert_refused, forge::wrong_secret, issue_request, settings::be_patient, wait::until,
+};
 
 const CALLS: usize = 50;
 
@@ -31,7 +33,11 @@ async fn a_secret_without_a_fingerprint_is_proved_once(backend: Backend) {
     let answers = join_all((0..CALLS).map(|_| admin.introspect(&issued.secret))).await;
     assert!(answers.iter().all(|answer| answer.active));
     assert_eq!(server.server.bcrypt_runs(), 2);
-    assert_eq!(database.count("secrets WHERE fingerprint IS NULL OR key_id IS NULL").await, 0);
+    // Nobody waited for it to be stored.
+    until("the fingerprint is stored", async || {
+        database.count("secrets WHERE fingerprint IS NULL OR key_id IS NULL").await == 0
+    })
+    .await;
     server.end().await;
 
     let server = TestServer::on(database, &settings).await;

@@ -1,0 +1,99 @@
+//! How much may one caller have in flight? So many calls, so that no service
+//! starves the others.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use uuid::Uuid;
+
+use crate::domain::caller::Caller;
+
+/// Callers are spread over so many locks.
+const SHARDS: usize = 16;
+
+/// Counts calls in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Places(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    each: usize,
+    // Only who has calls in flight stands here.
+    taken: [Mutex<HashMap<Uuid, usize>>; SHARDS],
+}
+
+/// Whose calls are counted together: a service's by its credential, a holder's by
+/// its account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who(Uuid);
+
+impl Who {
+    pub(super) fn of(caller: &Caller) -> Self {
+        Self(caller.holder().map_or_else(|| caller.credential.uuid(), |rights| rights.account.uuid()))
+    }
+}
+
+/// A call in flight, for as long as this is kept.
+#[derive(Debug)]
+pub struct Place {
+    places: Places,
+    who: Who,
+}
+
+impl Places {
+    /// `each` for every caller.
+    pub(super) fn new(each: usize) -> Self {
+        Self(Arc::new(Inner { each, taken: std::array::from_fn(|_| Mutex::default()) }))
+    }
+
+    /// A place for one more call, unless the caller has all of its own taken.
+    pub(super) fn take(&self, who: Who) -> Option<Place> {
+        {
+            let mut shard = self.shard(who);
+            let taken = shard.entry(who.0).or_default();
+            if *taken >= self.0.each {
+                return None;
+            }
+            *taken += 1;
+        }
+        Some(Place { places: self.clone(), who })
+    }
+
+    fn shard(&self, who: Who) -> MutexGuard<'_, HashMap<Uuid, usize>> {
+        // The last bits are random in every version of UUID that is used here.
+        let shard = usize::from(who.0.as_bytes()[15]) % SHARDS;
+        self.0.taken[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut taken) = self.places.shard(self.who).entry(self.who.0) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_caller_has_so_many_and_gets_them_back() {
+        let places = Places::new(2);
+        let (one, other) = (Who(Uuid::from_u128(1)), Who(Uuid::from_u128(17)));
+        let first = places.take(one).expect("there is room");
+        let second = places.take(one).expect("there is room");
+        assert!(places.take(one).is_none());
+        assert!(places.take(other).is_some(), "others have their own");
+        drop(first);
+        let third = places.take(one).expect("one was given back");
+        drop((second, third));
+        assert!(places.shard(one).is_empty(), "nothing is left behind");
+    }
+}
