@@ -191,7 +191,7 @@ fn event_by(caller: &Caller, action: &'static str, target: impl ToString, accoun
         action,
         target: target.to_string(),
         account_id: account.map(|account| account.id.to_string()),
-        request_id: Some(caller.call.request_id.clone()),
+        request_id: Some(caller.call.request_id.to_string()),
         detail: serde_json::Value::Null,
     }
 }

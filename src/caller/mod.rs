@@ -59,7 +59,7 @@ impl Callers {
     /// Recognizes a caller by the credential that it presents; its call has the
     /// place for as long as it is in flight.
     pub async fn recognize(&self, unverified: Option<&str>, call: Call) -> Result<(Caller, Place), Refusal> {
-        let caller = self.confirm(&self.visitor(unverified, call)?).await?;
+        let caller = self.authenticate(unverified.ok_or(Refusal::NoCredential)?, call).await?;
         let place = self.place(&caller)?;
         Ok((caller, place))
     }
@@ -72,14 +72,14 @@ impl Callers {
         call: Call,
         operation: Operation,
     ) -> Result<(Visitor, Place), Refusal> {
-        let visitor = self.visitor(unverified, call)?;
-        let seeming = self.introspector.unconfirmed(&visitor).filter(|caller| caller.may(operation));
-        let caller = match seeming {
+        let unverified = unverified.ok_or(Refusal::NoCredential)?;
+        let seeming = self.introspector.unconfirmed(unverified, call.clone());
+        let caller = match seeming.filter(|caller| caller.may(operation)) {
             Some(caller) => caller,
-            None => self.confirm(&visitor).await?.permit(operation)?.into_caller(),
+            None => self.authenticate(unverified, call).await?.permit(operation)?.into_caller(),
         };
         let place = self.place(&caller)?;
-        Ok((visitor, place))
+        Ok((caller.into(), place))
     }
 
     /// Confirms a visitor.
@@ -87,9 +87,8 @@ impl Callers {
         self.introspector.confirm(visitor).await?.map_err(Refusal::BadCredential)
     }
 
-    fn visitor(&self, unverified: Option<&str>, call: Call) -> Result<Visitor, Refusal> {
-        let unverified = unverified.ok_or(Refusal::NoCredential)?;
-        self.introspector.visitor(unverified, call).ok_or(Refusal::BadCredential(InactiveReason::Malformed))
+    async fn authenticate(&self, unverified: &str, call: Call) -> Result<Caller, Refusal> {
+        self.introspector.authenticate(unverified, call).await?.map_err(Refusal::BadCredential)
     }
 
     fn place(&self, caller: &Caller) -> Result<Place, Refusal> {

@@ -1,6 +1,8 @@
 //! Who calls, and what may it do? The table of RPCs and roles, and the permit
 //! that the use cases demand, so that skipping the table does not compile.
 
+use std::sync::Arc;
+
 use super::{
     account::{AccountId, Holder},
     credential::Kind,
@@ -177,7 +179,7 @@ pub struct Call {
     /// From which address, if that is known.
     pub address: Option<ClientAddress>,
     /// The id of its request, as the log and the audit trail have it.
-    pub request_id: String,
+    pub request_id: Arc<str>,
 }
 
 impl Caller {

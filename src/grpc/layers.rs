@@ -45,6 +45,11 @@ impl RequestId {
         let given = given.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
         Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string().into(), Into::into))
     }
+
+    /// The text; its copies share it.
+    pub(super) fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -5,6 +5,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -35,8 +36,8 @@ pub(super) fn permit<T>(request: &Request<T>, operation: Operation) -> Result<Pe
 }
 
 /// Who asks Introspect, to be confirmed together with what it asks.
-pub(super) fn visitor<T>(request: &Request<T>) -> Result<Visitor, Status> {
-    request.extensions().get().cloned().ok_or_else(|| status::refused(&Refusal::NoCredential))
+pub(super) fn visitor<T>(request: &mut Request<T>) -> Result<Visitor, Status> {
+    request.extensions_mut().remove().ok_or_else(|| status::refused(&Refusal::NoCredential))
 }
 
 /// Answers an RPC that this version does not have yet: to callers who may not
@@ -136,8 +137,8 @@ fn address(request: &http::Request<Body>) -> Option<ClientAddress> {
     Some(ClientAddress::new(connection.remote_addr()?.ip()))
 }
 
-fn request_id(request: &http::Request<Body>) -> String {
-    request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default()
+fn request_id(request: &http::Request<Body>) -> Arc<str> {
+    request.extensions().get::<RequestId>().map(RequestId::shared).unwrap_or_default()
 }
 
 /// The bearer credential (RFC 6750, section 2.1), if there is exactly one.

@@ -129,17 +129,17 @@ impl TokenAuthorityService for Door {
 
     async fn introspect(
         &self,
-        request: Request<proto::IntrospectRequest>,
+        mut request: Request<proto::IntrospectRequest>,
     ) -> Result<Response<proto::IntrospectResponse>, Status> {
-        let visitor = visitor(&request)?;
+        let visitor = visitor(&mut request)?;
         introspect::one(self, &visitor, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_introspect(
         &self,
-        request: Request<proto::BatchIntrospectRequest>,
+        mut request: Request<proto::BatchIntrospectRequest>,
     ) -> Result<Response<proto::BatchIntrospectResponse>, Status> {
-        let visitor = visitor(&request)?;
+        let visitor = visitor(&mut request)?;
         introspect::batch(self, &visitor, request.into_inner()).await.map(Response::new)
     }
 

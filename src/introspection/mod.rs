@@ -75,12 +75,18 @@ pub struct Parts {
     pub limits: Limits,
 }
 
-/// A caller of Introspect as it came in: to be confirmed together with those
-/// whom it asks about.
+/// A caller that was proved, and is to be confirmed together with what it asks.
 #[derive(Clone, Debug)]
 pub struct Visitor {
-    presented: Presented,
+    credential: CredentialId,
+    secret: SecretId,
     call: Call,
+}
+
+impl From<Caller> for Visitor {
+    fn from(Caller { credential, secret, call, .. }: Caller) -> Self {
+        Self { credential, secret, call }
+    }
 }
 
 /// A caller that was confirmed, and the verdicts that it asked for.
@@ -126,12 +132,12 @@ impl Introspector {
     ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let presented: Vec<_> = inquiries.iter().map(|inquiry| self.forms.parse(&inquiry.unverified_token)).collect();
         let subjects = presented.iter().flatten();
-        let ids: Vec<_> = [visitor.presented.id].into_iter().chain(subjects.map(|subject| subject.id)).collect();
+        let ids: Vec<_> = [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id)).collect();
         let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
         let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
         let (caller, subjects) = view.known.split_first().expect("the caller is the first that was asked for");
-        let caller = match self.recognize(&visitor.presented, caller.as_ref(), &view, visitor.call.clone()).await? {
+        let caller = match self.caller(proved(caller.as_ref(), visitor.secret), &view, visitor.call.clone()) {
             Ok(caller) => caller,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -151,27 +157,33 @@ impl Introspector {
         Ok(Ok(Answered { caller, verdicts: verdicts.collect() }))
     }
 
-    /// Somebody who may be a caller: the credential has the form.
-    pub fn visitor(&self, unverified: &str, call: Call) -> Option<Visitor> {
-        Some(Visitor { presented: self.forms.parse(unverified)?, call })
-    }
-
-    /// Recognizes a caller of this service, as of now; the reason why it is none
-    /// is for the log.
-    pub async fn confirm(&self, visitor: &Visitor) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let view = self.engine.view(&[visitor.presented.id], Freshness::Strict).await?;
+    /// Recognizes a caller of this service by the credential that it presents, as
+    /// of now; the reason why it is none is for the log.
+    pub async fn authenticate(&self, unverified: &str, call: Call) -> Result<Result<Caller, InactiveReason>, Fault> {
+        let Some(presented) = self.forms.parse(unverified) else {
+            return Ok(Err(InactiveReason::Malformed));
+        };
+        let view = self.engine.view(&[presented.id], Freshness::Strict).await?;
         let known = view.known.first().and_then(Option::as_ref);
-        self.recognize(&visitor.presented, known, &view, visitor.call.clone()).await
+        let proof = self.prove(&presented, known, &view).await?;
+        Ok(self.caller(evidence(&presented, known, proof), &view, call))
     }
 
-    /// Who a visitor was when it was last heard of: nothing is to be done for it
+    /// Who a caller was when it was last heard of: nothing is to be done for it
     /// before it is confirmed.
-    pub fn unconfirmed(&self, visitor: &Visitor) -> Option<Caller> {
-        let view = self.engine.glance(&[visitor.presented.id])?;
+    pub fn unconfirmed(&self, unverified: &str, call: Call) -> Option<Caller> {
+        let presented = self.forms.parse(unverified)?;
+        let view = self.engine.glance(&[presented.id])?;
         let known = view.known.first()?.as_ref();
-        let proof = self.prover.prove_at_once(&visitor.presented, &known?.record)?;
-        let evidence = evidence(&visitor.presented, known, Some(proof));
-        self.caller(evidence, &view, visitor.call.clone()).ok()
+        let proof = self.prover.prove_at_once(&presented, &known?.record)?;
+        self.caller(evidence(&presented, known, Some(proof)), &view, call).ok()
+    }
+
+    /// Recognizes a visitor, as of now.
+    pub async fn confirm(&self, visitor: &Visitor) -> Result<Result<Caller, InactiveReason>, Fault> {
+        let view = self.engine.view(&[visitor.credential], Freshness::Strict).await?;
+        let known = view.known.first().and_then(Option::as_ref);
+        Ok(self.caller(proved(known, visitor.secret), &view, visitor.call.clone()))
     }
 
     /// Whose secret this is, whether or not its credential is still good. One
@@ -186,17 +198,6 @@ impl Introspector {
         };
         let proof = self.prove(&presented, Some(known), &view).await?;
         Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id, secret)))
-    }
-
-    async fn recognize(
-        &self,
-        presented: &Presented,
-        known: Option<&Known>,
-        view: &View,
-        call: Call,
-    ) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let proof = self.prove(presented, known, view).await?;
-        Ok(self.caller(evidence(presented, known, proof), view, call))
     }
 
     fn caller(&self, evidence: Evidence<'_>, view: &View, call: Call) -> Result<Caller, InactiveReason> {
@@ -252,4 +253,13 @@ fn evidence<'a>(presented: &Presented, known: Option<&'a Known>, proof: Option<S
         (Some(known), None) if known.record.kind == presented.kind => Evidence::WrongSecret,
         _ => Evidence::Unknown,
     }
+}
+
+/// What is known of a credential whose secret was proved before.
+fn proved(known: Option<&Known>, secret: SecretId) -> Evidence<'_> {
+    known.map_or(Evidence::Unknown, |Known { record, holder }| Evidence::Proved {
+        record,
+        secret,
+        holder: holder.as_deref(),
+    })
 }
