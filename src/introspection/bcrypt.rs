@@ -37,6 +37,12 @@ pub struct Busy {
     pub retry_after: Duration,
 }
 
+impl Busy {
+    pub(super) fn now() -> Self {
+        Self { retry_after: RETRY_AFTER }
+    }
+}
+
 impl Bcrypt {
     /// Hashes at `cost` (4 to 31, each step doubling the work), `threads` at a
     /// time, with at most `queue` more waiting.
@@ -73,7 +79,7 @@ impl Bcrypt {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
-        let busy = Busy { retry_after: RETRY_AFTER };
+        let busy = Busy::now();
         let place = self.places.clone().try_acquire_owned().map_err(|_| busy)?;
         let thread = self.threads.clone().acquire_owned().await.map_err(|_| busy)?;
         let runs = self.runs.clone();

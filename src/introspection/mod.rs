@@ -14,6 +14,7 @@ mod engine;
 mod loading;
 mod prove;
 mod rounds;
+mod turns;
 mod verdict;
 
 use std::{collections::HashMap, sync::Arc};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
 
-use super::{Bcrypt, Busy, engine::Engine};
+use super::{Bcrypt, Busy, engine::Engine, turns::Turns};
 use crate::{
     domain::{
         credential::Presented,
@@ -30,6 +30,7 @@ pub(super) struct Prover {
     engine: Engine,
     keys: Arc<Keys>,
     bcrypt: Bcrypt,
+    turns: Turns,
     remembered: Arc<Remembered>,
 }
 
@@ -56,7 +57,8 @@ impl Prover {
     /// Proves under `keys`, and remembers up to `capacity` proofs of bcrypt.
     pub(super) fn new(store: Store, engine: Engine, keys: Arc<Keys>, bcrypt: Bcrypt, capacity: usize) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &crate::random::bytes::<32>());
-        Self { store, engine, keys, bcrypt, remembered: Arc::new(Remembered { key, proofs: Cache::new(capacity) }) }
+        let remembered = Arc::new(Remembered { key, proofs: Cache::new(capacity) });
+        Self { store, engine, keys, bcrypt, turns: Turns::default(), remembered }
     }
 
     /// Which of the record's secrets was presented, if that can be told without
@@ -121,6 +123,7 @@ impl Prover {
         let (prover, presented, secret) = (self.clone(), presented.clone(), secret.clone());
         detached(async move {
             let run = async {
+                let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
                 let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), secret.bcrypt.clone()).await?;
                 if proved {
                     // Nobody waits for it: the proof stands without.
