@@ -73,7 +73,8 @@ pub struct Database {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<DatabaseUrl>,
     /// The most connections to PostgreSQL, at least 2: half of them are for
-    /// changes, so that those that wait for locks keep no read waiting.
+    /// changes, so that those that wait for locks keep no read waiting. Two more
+    /// ask whether it answers and whether anything changed.
     pub max_connections: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Span,
@@ -304,6 +305,10 @@ impl Settings {
         if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
             let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
             return Err(invalid("database.call_timeout")(problem.to_owned()));
+        }
+        if self.introspection.timeout.0 >= self.grpc.max_deadline.0 {
+            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
+            return Err(invalid("introspection.timeout")(problem.to_owned()));
         }
         if self.introspection.max_staleness.0 > self.introspection.max_staleness_ceiling.0 {
             let problem = "is longer than introspection.max_staleness_ceiling";

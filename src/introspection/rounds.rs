@@ -22,6 +22,8 @@ use crate::store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHAN
 
 /// With more waiters than this in the last batch, rounds are paced.
 const HANDFUL: usize = 4;
+/// How soon a database that did not answer is asked again.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// So many of the latest changes are remembered, for fills that were read before
 /// them.
 const REMEMBERED_CHANGES: usize = 1_024;
@@ -140,8 +142,12 @@ impl Rounds {
             let (batch, waiters) = self.shared.inbox.take();
             // After the batch was taken: nobody in it came later.
             let began = tokio::time::Instant::now();
-            next = if waiters > HANDFUL { began + self.pace.interval } else { began };
             let outcome = self.round().await;
+            next = match &outcome {
+                Ok(()) if waiters > HANDFUL => began + self.pace.interval,
+                Ok(()) => began,
+                Err(_) => began + self.pace.interval.max(AFTER_FAILURE),
+            };
             batch.finish(outcome);
         }
     }
@@ -216,7 +222,6 @@ impl Rounds {
                 self.shared.set_known(Known { applied: Some(since.head), starts });
                 self.shared.cache.start_over(since.head);
                 self.recent.clear();
-                self.pending.clear();
             }
         }
         self.applied = Some(since.head);

@@ -25,8 +25,8 @@ const SQLITE_READERS: u32 = 4;
 pub struct Config {
     /// Where.
     pub location: Location,
-    /// The most connections to PostgreSQL, at least 2; one more is for asking
-    /// whether it answers.
+    /// The most connections to PostgreSQL, at least 2; two more are for asking
+    /// whether it answers, and how far its history has come.
     pub max_connections: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,

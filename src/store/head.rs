@@ -97,6 +97,8 @@ impl HeadReader {
         let rows = self.rows(ASK, None).await?;
         let row = rows.first().ok_or_else(|| Error::unreadable("head", "no row"))?;
         if row.try_get(0)? {
+            // The primary may be found under the same name by now.
+            self.connection = None;
             return Err(Error::Standby);
         }
         Ok(Confirmation { head: head(row, 2)?, time: convert::timestamp(row.try_get(1)?)? })

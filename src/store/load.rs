@@ -91,7 +91,7 @@ impl Store {
         let rows = connection.query_all_raw(statement).await?;
         let first = rows.first().ok_or_else(|| Error::unreadable("head", "no row"))?;
         let time = match self.backend() {
-            DbBackend::Postgres if first.try_get("", "standby")? => return Err(Error::Standby),
+            DbBackend::Postgres if first.try_get("", "standby")? => return Err(self.standby()),
             DbBackend::Postgres => first.try_get("", "time")?,
             _ => self.embedded_time(),
         };

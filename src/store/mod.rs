@@ -150,21 +150,28 @@ impl Store {
         if let Ok(result) = tokio::time::timeout(limit, task).await {
             return result;
         }
-        self.replace(&connections);
+        self.replace(&connections, "the database went silent");
         Err(Error::TimedOut.into())
     }
 
-    /// Leaves connections behind on which PostgreSQL went silent. A network that
-    /// swallows what is sent looks like a slow server for as long as the system
-    /// goes on trying, and nothing would free them meanwhile.
-    fn replace(&self, silent: &Arc<connect::Connections>) {
+    /// A standby answered. Its connections are left behind: the primary may be
+    /// found under the same name by now.
+    fn standby(&self) -> Error {
+        self.replace(&self.connections(), "the database became a standby");
+        Error::Standby
+    }
+
+    /// Leaves connections behind that are of no use. A network that swallows what
+    /// is sent looks like a slow server for as long as the system goes on trying,
+    /// and nothing would free them meanwhile.
+    fn replace(&self, useless: &Arc<connect::Connections>, why: &str) {
         let Some(fresh) = self.0.config.reconnect() else {
             return;
         };
         let mut current = self.0.connections.write().unwrap_or_else(PoisonError::into_inner);
         // Many may have waited for the same ones.
-        if Arc::ptr_eq(&current, silent) {
-            tracing::warn!("the database went silent: its connections are replaced");
+        if Arc::ptr_eq(&current, useless) {
+            tracing::warn!("{why}: its connections are replaced");
             *current = Arc::new(fresh);
         }
     }

@@ -166,7 +166,7 @@ impl Store {
         let row = connection.query_one_raw(statement).await?;
         match row.map(|row| row.try_get("", "standby")).transpose()? {
             Some(false) => Ok(()),
-            Some(true) | None => Err(Error::Standby),
+            Some(true) | None => Err(self.standby()),
         }
     }
 
