@@ -290,3 +290,57 @@ fn missed(applied: Option<Head>, since: &Since) -> Result<&[Changed], StartOver>
     }
     Ok(missed)
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A head whose tag is told by `history` and its revision.
+    fn head(history: u64, revision: i64) -> Head {
+        Head { epoch: Uuid::nil(), revision, tag: Uuid::from_u64_pair(history, revision.unsigned_abs()) }
+    }
+
+    fn changes(history: u64, revisions: impl IntoIterator<Item = i64>) -> Vec<Changed> {
+        let change = |revision| Changed { revision, tag: head(history, revision).tag, subjects: Some(Vec::new()) };
+        revisions.into_iter().map(change).collect()
+    }
+
+    fn after(applied: Head, since: &Since) -> Result<usize, StartOver> {
+        missed(Some(applied), since).map(<[Changed]>::len)
+    }
+
+    #[test]
+    fn a_history_that_goes_on_is_followed() {
+        assert_eq!(after(head(1, 4), &Since { head: head(1, 7), changes: changes(1, 4..=7) }), Ok(3));
+        assert_eq!(after(head(1, 4), &Since { head: head(1, 4), changes: changes(1, 4..=4) }), Ok(0));
+    }
+
+    #[test]
+    fn whatever_does_not_fit_starts_over() {
+        let since = Since { head: head(1, 7), changes: changes(1, 4..=7) };
+        assert_eq!(missed(None, &since), Err(StartOver::First));
+        let elsewhere = Head { epoch: Uuid::from_u128(1), ..head(1, 4) };
+        assert_eq!(after(elsewhere, &since), Err(StartOver::OtherEpoch));
+        assert_eq!(after(head(2, 4), &since), Err(StartOver::OtherHistory), "the tag tells");
+        assert_eq!(after(head(1, 8), &since), Err(StartOver::OtherHistory), "it lost the last ones");
+        let forked = Since { head: head(2, 4), changes: changes(2, 4..=4) };
+        assert_eq!(after(head(1, 4), &forked), Err(StartOver::OtherHistory), "the same revision");
+
+        let trimmed = Since { head: head(1, 7), changes: changes(1, 5..=7) };
+        assert_eq!(after(head(1, 4), &trimmed), Err(StartOver::LogTrimmed));
+        let emptied = Since { head: head(1, 7), changes: Vec::new() };
+        assert_eq!(after(head(1, 4), &emptied), Err(StartOver::LogTrimmed));
+        let gap = Since { head: head(1, 7), changes: changes(1, [4, 5, 7]) };
+        assert_eq!(after(head(1, 4), &gap), Err(StartOver::Gap));
+        let short = Since { head: head(1, 7), changes: changes(1, 4..=6) };
+        assert_eq!(after(head(1, 4), &short), Err(StartOver::Gap));
+        let far = Since { head: head(1, 20_000), changes: changes(1, 4..=10_004) };
+        assert_eq!(after(head(1, 4), &far), Err(StartOver::TooMany));
+
+        let mut foreign = changes(1, 4..=7);
+        foreign[2].subjects = None;
+        assert_eq!(after(head(1, 4), &Since { head: head(1, 7), changes: foreign }), Err(StartOver::UnknownSubject));
+    }
+}
