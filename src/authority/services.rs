@@ -200,7 +200,7 @@ pub(super) fn service_record(id: CredentialId, name: &str, roles: Roles, network
         id,
         kind: Kind::Service,
         account: None,
-        label: name.to_owned(),
+        label: name.into(),
         grant: Grant::Explicit(Scopes::NONE),
         roles,
         networks,
@@ -218,7 +218,7 @@ pub(super) fn service_record(id: CredentialId, name: &str, roles: Roles, network
 
 fn service_event(mut event: Event, record: &Record) -> Event {
     let roles: Vec<_> = record.roles.iter().map(Role::as_str).collect();
-    event.detail = serde_json::json!({ "name": record.label, "roles": roles });
+    event.detail = serde_json::json!({ "name": &*record.label, "roles": roles });
     event
 }
 

@@ -101,7 +101,7 @@ pub struct Caller {
     /// Which of the credential's secrets it presented.
     pub secret: SecretId,
     /// Its label or name.
-    pub label: String,
+    pub label: Arc<str>,
     /// When the credential ends by itself.
     pub expire_time: Option<Timestamp>,
     /// How it calls.
@@ -201,7 +201,7 @@ impl Caller {
             Judgement::Active { scopes, missing: _ } => scopes,
         };
         let principal = match (record.kind, holder) {
-            (Kind::Service, _) => Principal::Service(record.roles.clone()),
+            (Kind::Service, _) => Principal::Service(record.roles),
             (_, None) => return Err(InactiveReason::Unknown),
             (Kind::Personal | Kind::DesktopSession | Kind::WebSession, Some(holder)) => {
                 let inherits = record.kind != Kind::Personal || record.grant == Grant::Inherits;

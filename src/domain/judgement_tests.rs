@@ -36,7 +36,7 @@ fn record() -> Record {
         id: id(100),
         kind: Kind::Personal,
         account: Some(AccountKey::from_uuid(Uuid::from_u128(1))),
-        label: "token".to_owned(),
+        label: "token".into(),
         grant: Grant::Explicit(scopes(&["a"])),
         roles: Roles::NONE,
         networks: Networks::ANY,

@@ -1,6 +1,8 @@
 //! What is known of a credential? Its record: everything but its plaintext,
 //! which nothing here knows.
 
+use std::sync::Arc;
+
 use super::{
     credential::Kind,
     digest::{BcryptHash, Fingerprint},
@@ -79,7 +81,7 @@ pub struct Record {
     /// Whom it belongs to; none for service credentials.
     pub account: Option<AccountKey>,
     /// A token's label, a service credential's name.
-    pub label: String,
+    pub label: Arc<str>,
     /// What it was given.
     pub grant: Grant,
     /// A service credential's roles.
@@ -120,7 +122,7 @@ impl Record {
 
     /// About how many bytes it takes in memory beside its own fields.
     pub fn heap_bytes(&self) -> usize {
-        let texts = self.label.capacity() + self.hint.capacity() + self.created_by.capacity();
+        let texts = self.label.len() + self.hint.capacity() + self.created_by.capacity();
         let scopes = match &self.grant {
             Grant::Explicit(scopes) => scopes.heap_bytes(),
             Grant::Inherits => 0,

@@ -1,6 +1,6 @@
 //! What is a service credential for? Its roles.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 /// What a service credential may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,31 +67,41 @@ impl FromStr for Role {
 }
 
 /// A set of roles.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roles(BTreeSet<Role>);
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Roles(u8);
 
 impl Roles {
     /// No role at all.
-    pub const NONE: Self = Self(BTreeSet::new());
+    pub const NONE: Self = Self(0);
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether the role is among them.
-    pub fn contains(&self, role: Role) -> bool {
-        self.0.contains(&role)
+    pub const fn contains(self, role: Role) -> bool {
+        self.0 & Self::bit(role) != 0
     }
 
-    /// Each role.
-    pub fn iter(&self) -> impl Iterator<Item = Role> {
-        self.0.iter().copied()
+    /// Each role, in the order of [`Role::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+
+    const fn bit(role: Role) -> u8 {
+        1 << role as u8
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
 impl FromIterator<Role> for Roles {
     fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
-        Self(roles.into_iter().collect())
+        Self(roles.into_iter().fold(0, |all, role| all | Self::bit(role)))
     }
 }

@@ -81,7 +81,7 @@ impl AccountService for Door {
         Ok(Response::new(proto::WhoAmIResponse {
             account: account.map(convert::account),
             credential_id: caller.credential.to_string(),
-            label: caller.label,
+            label: caller.label.as_ref().to_owned(),
             scopes,
             service_roles,
             expire_time: caller.expire_time.map(convert::timestamp),

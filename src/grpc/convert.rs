@@ -323,7 +323,7 @@ pub(super) fn token(view: TokenView) -> proto::Token {
     proto::Token {
         token_id: id.to_string(),
         account_id: account_id.to_string(),
-        label,
+        label: label.as_ref().to_owned(),
         kind: kind(record_kind).into(),
         scopes,
         inherits_permissions,
@@ -400,7 +400,7 @@ pub(super) fn service(view: ServiceView) -> proto::ServiceCredential {
     let ServiceView { record, last_used_time } = view;
     proto::ServiceCredential {
         credential_id: record.id.to_string(),
-        name: record.label,
+        name: record.label.as_ref().to_owned(),
         roles: record.roles.iter().map(|own| role(own).into()).collect(),
         allowed_cidrs: texts(record.networks.iter()),
         hint: record.hint,

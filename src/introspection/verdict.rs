@@ -85,7 +85,7 @@ impl Active {
             id: record.id,
             account_id: account.id.clone(),
             username: account.username.as_ref().map(|username| username.shown().to_owned()),
-            label: record.label.clone(),
+            label: record.label.as_ref().to_owned(),
             scopes,
             missing,
             roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),

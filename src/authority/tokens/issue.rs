@@ -83,7 +83,7 @@ impl Authority {
                     id,
                     kind: Kind::Personal,
                     account: Some(account.key),
-                    label: request.label.as_str().to_owned(),
+                    label: request.label.as_str().into(),
                     grant: rights.grant,
                     roles: Roles::NONE,
                     networks: rights.networks,
