@@ -20,7 +20,7 @@ use crate::{
 /// Secrets are spread over so many locks, each held for a look-up and a few
 /// stores.
 const SHARDS: usize = 64;
-/// How many secrets each holds: all together 262,144, in about 40 MB.
+/// How many secrets each holds: all together 262,144, in 40 MB.
 const EACH: usize = 4_096;
 
 /// Collects uses.
@@ -43,22 +43,19 @@ impl Uses {
         self.add(SecretUses { secret, count: 1, last_used_time: time, last_used_address: address });
     }
 
-    /// Takes what was collected, in no order.
-    pub fn take(&self) -> Vec<SecretUses> {
-        let mut taken = Vec::new();
-        for shard in &self.0.shards {
+    /// Takes what was collected, in no order, a shard at a time. What is not
+    /// taken to the end is to be given back.
+    pub fn take(&self) -> impl Iterator<Item = SecretUses> + '_ {
+        self.0.shards.iter().flat_map(|shard| {
             let collected = std::mem::take(&mut *lock(shard));
-            taken.extend(collected.into_values());
-        }
-        taken
+            collected.into_values()
+        })
     }
 
     /// Gives back what could not be written: it is taken again with what came
     /// since.
-    pub fn give_back(&self, unwritten: &[SecretUses]) {
-        for uses in unwritten {
-            self.add(*uses);
-        }
+    pub fn give_back(&self, unwritten: impl IntoIterator<Item = SecretUses>) {
+        unwritten.into_iter().for_each(|uses| self.add(uses));
     }
 
     /// How many uses found no room since this was last asked.
@@ -112,8 +109,12 @@ mod tests {
         Some(text.parse().expect("an address"))
     }
 
+    fn taken(uses: &Uses) -> Vec<SecretUses> {
+        uses.take().collect()
+    }
+
     fn one(uses: &Uses) -> SecretUses {
-        let taken = uses.take();
+        let taken = taken(uses);
         assert_eq!(taken.len(), 1, "{taken:?}");
         taken[0]
     }
@@ -131,7 +132,7 @@ mod tests {
             last_used_address: address("10.0.0.3"),
         };
         assert_eq!(one(&uses), expected);
-        assert_eq!(uses.take(), [], "once is enough");
+        assert_eq!(taken(&uses), [], "once is enough");
 
         uses.note(secret(1), time(40), address("10.0.0.4"));
         uses.note(secret(1), time(50), None);
@@ -143,10 +144,10 @@ mod tests {
         let uses = Uses::new();
         uses.note(secret(1), time(10), address("10.0.0.1"));
         uses.note(secret(2), time(10), None);
-        let unwritten = uses.take();
+        let unwritten = taken(&uses);
         uses.note(secret(1), time(20), address("10.0.0.2"));
-        uses.give_back(&unwritten);
-        let mut taken = uses.take();
+        uses.give_back(unwritten);
+        let mut taken = taken(&uses);
         taken.sort_unstable_by_key(|uses| uses.secret);
         let told: Vec<_> = taken.iter().map(|uses| (uses.count, uses.last_used_time)).collect();
         assert_eq!(told, [(2, time(20)), (1, time(10))]);
@@ -162,16 +163,16 @@ mod tests {
         }
         uses.note(secret(0), time(2), None);
         assert_eq!((uses.take_lost(), uses.take_lost()), (5, 0));
-        let taken = uses.take();
-        assert_eq!(taken.len(), SHARDS * EACH);
-        assert!(taken.iter().any(|uses| uses.secret == secret(0) && uses.count == 2));
+        let full = taken(&uses);
+        assert_eq!(full.len(), SHARDS * EACH);
+        assert!(full.iter().any(|uses| uses.secret == secret(0) && uses.count == 2));
 
-        uses.give_back(&taken);
+        uses.give_back(full);
         uses.note(secret(more_than_fit as u128), time(1), None);
         assert_eq!(uses.take_lost(), 1, "what was given back takes its room");
-        uses.take();
+        taken(&uses);
         uses.note(secret(more_than_fit as u128), time(1), None);
-        assert_eq!((uses.take().len(), uses.take_lost()), (1, 0));
+        assert_eq!((taken(&uses).len(), uses.take_lost()), (1, 0));
     }
 
     #[test]
@@ -185,11 +186,11 @@ mod tests {
                 .collect();
             let mut taken = 0;
             while noting.iter().any(|thread| !thread.is_finished()) {
-                taken += uses.take().iter().map(|uses| uses.count).sum::<u64>();
+                taken += uses.take().map(|uses| uses.count).sum::<u64>();
             }
             taken
         });
-        let rest: u64 = uses.take().iter().map(|uses| uses.count).sum();
+        let rest: u64 = uses.take().map(|uses| uses.count).sum();
         assert_eq!(taken + rest, THREADS * USES);
     }
 }

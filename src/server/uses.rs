@@ -63,16 +63,16 @@ async fn run(store: Store, uses: Uses, every: Duration, calls_ended: Cancellatio
 }
 
 async fn write(store: &Store, uses: &Uses) -> Result<(), store::Error> {
-    let taken = uses.take();
-    let mut unwritten = taken.as_slice();
-    while !unwritten.is_empty() {
-        let (batch, rest) = unwritten.split_at(unwritten.len().min(MAX_USES));
+    let mut taken = uses.take();
+    loop {
+        let batch: Vec<_> = taken.by_ref().take(MAX_USES).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
         // Where its outcome is not known, it may be added twice.
-        if let Err(error) = store.add_uses(batch).await {
-            uses.give_back(unwritten);
+        if let Err(error) = store.add_uses(&batch).await {
+            uses.give_back(batch.into_iter().chain(taken));
             return Err(error);
         }
-        unwritten = rest;
     }
-    Ok(())
 }
