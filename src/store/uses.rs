@@ -9,7 +9,7 @@ use crate::domain::{id::SecretId, network::ClientAddress, time::Timestamp};
 
 /// How many secrets' uses one transaction adds: SQLite's only writer is kept for
 /// milliseconds.
-pub const MAX_USES: usize = 2_000;
+pub const MAX_USES: usize = 1_000;
 
 /// What became known of a secret's uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -296,19 +296,13 @@ async fn a_database_held_by_a_lock_delays_no_introspection(backend: Backend) {
     used(&admin, &issued.token.token_id, 1).await;
 
     let connection = server.database.connect().await;
-    let holder = match backend {
-        Backend::Sqlite => {
-            let holder = connection.begin().await.unwrap();
-            // A write takes the lock that only one has.
-            holder.execute_unprepared("UPDATE uses SET use_count = use_count").await.unwrap();
-            holder
-        }
-        Backend::Postgres => {
-            let holder = connection.begin().await.unwrap();
-            holder.execute_unprepared("LOCK TABLE uses IN EXCLUSIVE MODE").await.unwrap();
-            holder
-        }
+    let holder = connection.begin().await.unwrap();
+    let lock = match backend {
+        // Whoever writes holds the one lock that there is.
+        Backend::Sqlite => "UPDATE uses SET use_count = use_count",
+        Backend::Postgres => "LOCK TABLE uses IN EXCLUSIVE MODE",
     };
+    holder.execute_unprepared(lock).await.unwrap();
     for _ in 0..USES {
         use_from(&admin, &issued.secret, ELSEWHERE).await;
     }
