@@ -88,12 +88,14 @@ fn for_postgres(uses: &[SecretUses]) -> Statement {
 }
 
 fn for_sqlite(backend: DbBackend, uses: &[SecretUses]) -> Statement {
-    let rows = uses.iter().map(|uses| {
-        let secret = uses.secret.uuid().simple().to_string();
-        serde_json::json!([secret, uses.last_used_time.as_micros(), address(uses), count(uses)])
-    });
-    let rows = serde_json::Value::from_iter(rows).to_string();
-    Statement::from_sql_and_values(backend, SQLITE, [rows.into()])
+    let rows: serde_json::Value = uses
+        .iter()
+        .map(|uses| {
+            let secret = uses.secret.uuid().simple().to_string();
+            serde_json::json!([secret, uses.last_used_time.as_micros(), address(uses), count(uses)])
+        })
+        .collect();
+    Statement::from_sql_and_values(backend, SQLITE, [rows.to_string().into()])
 }
 
 fn address(uses: &SecretUses) -> String {
