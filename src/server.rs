@@ -4,6 +4,7 @@
 
 mod health;
 mod retention;
+mod uses;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -86,6 +87,7 @@ pub struct Server {
     bcrypt: Bcrypt,
     stop: CancellationToken,
     following: JoinHandle<()>,
+    uses: uses::Writer,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<Result<(), std::io::Error>>,
 }
@@ -164,6 +166,7 @@ impl Server {
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), board, stop.clone()));
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
+        let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
         let mut routes = grpc::routes(authority, introspector, callers.clone(), settings.grpc.max_message_bytes)
             .add_service(health_service);
@@ -202,6 +205,7 @@ impl Server {
             bcrypt,
             stop,
             following,
+            uses,
             grpc: tokio::spawn(grpc),
             http: tokio::spawn(http),
         };
@@ -241,6 +245,7 @@ impl Server {
         };
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
             self.following.abort();
+            self.uses.end().await;
             self.store.close().await;
             return result;
         }
@@ -248,6 +253,7 @@ impl Server {
         self.grpc.abort();
         self.http.abort();
         self.following.abort();
+        self.uses.end().await;
         Ok(())
     }
 

@@ -214,6 +214,8 @@ pub struct Introspection {
     pub max_staleness: Span,
     /// What a request's own `max_staleness` is cut to.
     pub max_staleness_ceiling: Span,
+    /// How often it is written down what was used: a crash loses the uses since.
+    pub use_interval: Span,
 }
 
 /// How long what has ended is kept.
@@ -292,6 +294,7 @@ impl Settings {
             ("grpc.max_deadline", self.grpc.max_deadline),
             ("retention.interval", self.retention.interval),
             ("introspection.timeout", self.introspection.timeout),
+            ("introspection.use_interval", self.introspection.use_interval),
         ] {
             // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
             if span.0 < Duration::from_millis(1) {

@@ -74,12 +74,13 @@ impl Callers {
     ) -> Result<(Visitor, Place), Refusal> {
         let unverified = unverified.ok_or(Refusal::NoCredential)?;
         let seeming = self.introspector.unconfirmed(unverified, call.clone());
-        let caller = match seeming.filter(|caller| caller.may(operation)) {
-            Some(caller) => caller,
-            None => self.authenticate(unverified, call).await?.permit(operation)?.into_caller(),
-        };
+        if let Some(caller) = seeming.filter(|caller| caller.may(operation)) {
+            let place = self.place(&caller)?;
+            return Ok((Visitor::seeming(caller), place));
+        }
+        let caller = self.authenticate(unverified, call).await?.permit(operation)?.into_caller();
         let place = self.place(&caller)?;
-        Ok((caller.into(), place))
+        Ok((Visitor::recognized(caller), place))
     }
 
     /// Confirms a visitor.

@@ -294,7 +294,7 @@ pub(super) fn role(role: Role) -> proto::ServiceRole {
 }
 
 pub(super) fn token(view: TokenView) -> proto::Token {
-    let TokenView { record, account_id, state: token_state, revocation, secrets } = view;
+    let TokenView { record, account_id, state: token_state, revocation, secrets, usage } = view;
     let Record {
         id,
         kind: record_kind,
@@ -313,9 +313,6 @@ pub(super) fn token(view: TokenView) -> proto::Token {
         revocation: _,
         secrets: kept,
     } = record;
-    let usage = || secrets.iter().filter_map(|(_, usage)| usage.as_ref());
-    let latest = usage().max_by_key(|usage| usage.last_used_time);
-    let use_count = usage().map(|usage| usage.use_count).sum();
     let (scopes, inherits_permissions) = match grant {
         Grant::Explicit(scopes) => (texts(scopes.iter()), false),
         Grant::Inherits => (Vec::new(), true),
@@ -335,11 +332,11 @@ pub(super) fn token(view: TokenView) -> proto::Token {
         rotate_time: rotate_time.map(timestamp),
         revoke_time: revocation.map(|revocation| timestamp(revocation.time)),
         revocation_reason: revocation.map_or(0, |revocation| reason(revocation.reason).into()),
-        last_used_time: latest.map(|usage| timestamp(usage.last_used_time)),
-        last_used_ip: latest.and_then(|usage| usage.last_used_ip.clone()).unwrap_or_default(),
+        use_count: usage.as_ref().map_or(0, |usage| usage.use_count),
+        last_used_time: usage.as_ref().map(|usage| timestamp(usage.last_used_time)),
+        last_used_ip: usage.and_then(|usage| usage.last_used_ip).unwrap_or_default(),
         created_by,
         imported,
-        use_count,
         secrets: secrets
             .iter()
             .filter_map(|(id, usage)| {

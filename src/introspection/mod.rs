@@ -15,6 +15,7 @@ mod loading;
 mod prove;
 mod rounds;
 mod turns;
+mod uses;
 mod verdict;
 
 use std::{collections::HashMap, sync::Arc};
@@ -26,6 +27,7 @@ pub use self::{
     bcrypt::{Bcrypt, Busy},
     engine::{Freshness, Limits, Staleness},
     rounds::Pace,
+    uses::Uses,
     verdict::{Active, Inquiry, Verdict},
 };
 use self::{
@@ -53,6 +55,7 @@ pub struct Introspector {
     prover: Prover,
     manage_scope: Option<Scope>,
     staleness: Staleness,
+    uses: Uses,
 }
 
 /// What an [`Introspector`] is made of.
@@ -82,11 +85,23 @@ pub struct Visitor {
     credential: CredentialId,
     secret: SecretId,
     call: Call,
+    // Whether its call was noted as a use already.
+    noted: bool,
 }
 
-impl From<Caller> for Visitor {
-    fn from(Caller { credential, secret, call, .. }: Caller) -> Self {
-        Self { credential, secret, call }
+impl Visitor {
+    /// Who was held to be a caller when it was last heard of.
+    pub fn seeming(caller: Caller) -> Self {
+        Self::of(caller, false)
+    }
+
+    /// Who was authenticated for this call already.
+    pub fn recognized(caller: Caller) -> Self {
+        Self::of(caller, true)
+    }
+
+    fn of(Caller { credential, secret, call, .. }: Caller, noted: bool) -> Self {
+        Self { credential, secret, call, noted }
     }
 }
 
@@ -121,7 +136,12 @@ impl Introspector {
         let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits } = parts;
         let (engine, following) = Engine::start(store.clone(), limits);
         let prover = Prover::new(store, engine.clone(), keys, bcrypt, remembered_proofs);
-        (Self { engine, forms, prover, manage_scope, staleness }, following)
+        (Self { engine, forms, prover, manage_scope, staleness, uses: Uses::new() }, following)
+    }
+
+    /// What was used: each caller once a call, and each subject that was active.
+    pub fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// Confirms a caller and answers its inquiries, all from one view of what is
@@ -138,7 +158,7 @@ impl Introspector {
         let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
         let (caller, subjects) = view.known.split_first().expect("the caller is the first that was asked for");
-        let caller = match self.caller(proved(caller.as_ref(), visitor.secret), &view, visitor.call.clone()) {
+        let caller = match self.visitor(visitor, caller.as_ref(), &view) {
             Ok(caller) => caller,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -149,11 +169,16 @@ impl Introspector {
             .collect();
         let proofs = self.prove_all(&subjects, &view).await;
         let verdicts = inquiries.iter().zip(subjects.into_iter().zip(proofs)).map(|(inquiry, (subject, proof))| {
+            let proof = proof?;
             let evidence = match subject {
                 None => Evidence::Malformed,
-                Some((presented, known)) => evidence(presented, known, proof?),
+                Some((presented, known)) => evidence(presented, known, proof),
             };
-            Ok(Verdict::of(evidence, &inquiry.question, &view.policy, view.now))
+            let verdict = Verdict::of(evidence, &inquiry.question, &view.policy, view.now);
+            if let (Verdict::Active(_), Some(secret)) = (&verdict, proof) {
+                self.uses.note(secret, view.now, inquiry.question.client_address);
+            }
+            Ok(verdict)
         });
         Ok(Ok(Answered { caller, verdicts: verdicts.collect() }))
     }
@@ -167,7 +192,8 @@ impl Introspector {
         let view = self.engine.view(&[presented.id], Freshness::Strict).await?;
         let known = view.known.first().and_then(Option::as_ref);
         let proof = self.prove(&presented, known, &view).await?;
-        Ok(self.caller(evidence(&presented, known, proof), &view, call))
+        let caller = self.caller(evidence(&presented, known, proof), &view, call);
+        Ok(caller.inspect(|caller| self.uses.note(caller.secret, view.now, caller.call.address)))
     }
 
     /// Who a caller was when it was last heard of: nothing is to be done for it
@@ -184,7 +210,7 @@ impl Introspector {
     pub async fn confirm(&self, visitor: &Visitor) -> Result<Result<Caller, InactiveReason>, Fault> {
         let view = self.engine.view(&[visitor.credential], Freshness::Strict).await?;
         let known = view.known.first().and_then(Option::as_ref);
-        Ok(self.caller(proved(known, visitor.secret), &view, visitor.call.clone()))
+        Ok(self.visitor(visitor, known, &view))
     }
 
     /// Whose secret this is, whether or not its credential is still good. One
@@ -199,6 +225,14 @@ impl Introspector {
         };
         let proof = self.prove(&presented, Some(known), &view).await?;
         Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id, secret)))
+    }
+
+    fn visitor(&self, visitor: &Visitor, known: Option<&Known>, view: &View) -> Result<Caller, InactiveReason> {
+        let caller = self.caller(proved(known, visitor.secret), view, visitor.call.clone())?;
+        if !visitor.noted {
+            self.uses.note(caller.secret, view.now, caller.call.address);
+        }
+        Ok(caller)
     }
 
     fn caller(&self, evidence: Evidence<'_>, view: &View, call: Call) -> Result<Caller, InactiveReason> {

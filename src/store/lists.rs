@@ -87,6 +87,15 @@ pub struct Usage {
     pub use_count: i64,
 }
 
+impl Usage {
+    /// That of several secrets: the last use of any, and how often all of them
+    /// were used.
+    pub fn of_all<'a>(usages: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let last = usages.clone().max_by_key(|usage| usage.last_used_time)?;
+        Some(Self { use_count: usages.map(|usage| usage.use_count).sum(), ..last.clone() })
+    }
+}
+
 impl Snapshot {
     /// A page of an account's tokens.
     pub async fn list_tokens(&self, filter: &TokenFilter<'_>, now: Timestamp) -> Result<Vec<Record>, Error> {

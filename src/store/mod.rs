@@ -21,6 +21,7 @@ mod policy;
 mod purge;
 mod snapshot;
 mod transaction;
+mod uses;
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicI64},
@@ -44,6 +45,7 @@ pub use self::{
     purge::Purged,
     snapshot::Snapshot,
     transaction::{Change, Subject, Transaction},
+    uses::{MAX_USES, SecretUses},
 };
 use crate::domain::{policy::Policy, time::Timestamp};
 

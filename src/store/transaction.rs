@@ -226,7 +226,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits what is no change: fingerprints stored later, and what was
+    /// Commits what is no change: fingerprints stored later, uses, and what was
     /// purged from the log of changes.
     pub(super) async fn commit_unrecorded(self) -> Result<(), Error> {
         self.snapshot.commit().await

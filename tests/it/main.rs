@@ -36,6 +36,7 @@ mod start_files;
 mod store;
 mod transport;
 mod transport_shutdown;
+mod uses;
 mod utho;
 mod utm;
 mod walk;

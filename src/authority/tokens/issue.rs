@@ -117,8 +117,14 @@ impl Authority {
                 opened.transaction.commit(change).await?;
 
                 let secrets = vec![(record.secrets[0].id, None)];
-                let view =
-                    TokenView { record, account_id: account.id, state: TokenState::Active, revocation: None, secrets };
+                let view = TokenView {
+                    record,
+                    account_id: account.id,
+                    state: TokenState::Active,
+                    revocation: None,
+                    secrets,
+                    usage: None,
+                };
                 Ok(Minted { view, plaintext })
             })
             .await

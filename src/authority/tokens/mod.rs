@@ -50,6 +50,8 @@ pub struct TokenView {
     pub revocation: Option<Revocation>,
     /// Its live secrets, newest first, and when each was last used.
     pub secrets: Vec<(SecretId, Option<Usage>)>,
+    /// When it was last used, by whichever secret, ended ones among them.
+    pub usage: Option<Usage>,
 }
 
 /// The account that a caller means, if it reaches that; none means its own.
@@ -112,13 +114,14 @@ async fn views(
         } else {
             TokenState::Active
         };
+        let of_all = Usage::of_all(record.secrets.iter().filter_map(|secret| usage.get(&secret.id)));
         let secrets = record
             .secrets
             .iter()
             .filter(|secret| !secret.has_ended(now))
             .map(|secret| (secret.id, usage.get(&secret.id).cloned()))
             .collect();
-        TokenView { record, account_id: account.id.clone(), state, revocation, secrets }
+        TokenView { record, account_id: account.id.clone(), state, revocation, secrets, usage: of_all }
     });
     Ok(views.collect())
 }

@@ -4,10 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tempfile::TempDir;
-use token_authority::settings::{DatabaseUrl, Flags, Settings};
+use token_authority::settings::{DatabaseUrl, Flags, Settings, Span};
 
 use super::postgres::Postgres;
 
@@ -78,6 +79,8 @@ impl Database {
         settings.database.migrate_on_start = true;
         settings.credentials.bcrypt_cost = 4;
         settings.credentials.bcrypt_threads = 2;
+        // What is told of a token does not change under a test.
+        settings.introspection.use_interval = Span(Duration::from_hours(1));
         settings
     }
 

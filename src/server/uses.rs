@@ -1,0 +1,78 @@
+//! When are uses written down? At each interval, and once more when all calls
+//! have ended. What cannot be written is kept, and tried again.
+
+use std::time::Duration;
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    introspection::Uses,
+    store::{self, MAX_USES, Store},
+};
+
+/// How long the last writing may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Writes uses down, in a task of its own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    task: JoinHandle<()>,
+    calls_ended: CancellationToken,
+}
+
+impl Writer {
+    /// Writes at each interval from now on.
+    pub(super) fn start(store: Store, uses: Uses, every: Duration) -> Self {
+        let calls_ended = CancellationToken::new();
+        let task = tokio::spawn(run(store, uses, every, calls_ended.clone()));
+        Self { task, calls_ended }
+    }
+
+    /// Writes a last time. No call is in flight any more.
+    pub(super) async fn end(mut self) {
+        self.calls_ended.cancel();
+        if timeout(END_TIMEOUT, &mut self.task).await.is_err() {
+            tracing::warn!("the last uses were not written in time, and are lost");
+            self.task.abort();
+        }
+    }
+}
+
+async fn run(store: Store, uses: Uses, every: Duration, calls_ended: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_last = false;
+    while !is_last {
+        tokio::select! {
+            () = calls_ended.cancelled() => is_last = true,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = write(&store, &uses).await {
+            let what_of_them = if is_last { "are lost" } else { "are kept and tried again" };
+            tracing::warn!(error = &error as &dyn std::error::Error, "uses were not written, and {what_of_them}");
+        }
+        match uses.take_lost() {
+            0 => {}
+            lost => tracing::warn!(lost, "more secrets were used in the interval than are kept count of"),
+        }
+    }
+}
+
+async fn write(store: &Store, uses: &Uses) -> Result<(), store::Error> {
+    let mut taken = uses.take();
+    loop {
+        let batch: Vec<_> = taken.by_ref().take(MAX_USES).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // Where its outcome is not known, it may be added twice.
+        if let Err(error) = store.add_uses(&batch).await {
+            uses.give_back(batch.into_iter().chain(taken));
+            return Err(error);
+        }
+    }
+}
