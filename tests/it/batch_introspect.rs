@@ -5,7 +5,10 @@ use token_authority::{
     proto::v1::{InactiveReason, IntrospectFailureReason, IntrospectRequest, batch_introspect_result::Result as Item},
 };
 
-use crate::support::{Backend, Issued, TestServer, calls::question, forge, refusal::assert_field_refused, wait::until};
+use crate::support::{
+    Backend, Issued, TestServer, calls::question, forge, refusal::assert_field_refused, settings::be_patient,
+    wait::until,
+};
 
 on_both_databases!(
     answers_come_in_order,
@@ -76,6 +79,7 @@ async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend
     let database = server.database.clone();
     let mut settings = database.settings(None);
     server.end().await;
+    be_patient(&mut settings);
     // Slow enough, and little room.
     settings.credentials.bcrypt_cost = 10;
     settings.credentials.bcrypt_threads = 1;

@@ -18,6 +18,7 @@ use crate::support::{
     calls::{question, service_request},
     forge,
     gate::Gate,
+    settings::be_patient,
     wait::until,
     wire::{Wire, framed},
 };
@@ -91,10 +92,7 @@ async fn who_cannot_be_answered_hears_so_within_the_deadline() {
 async fn those_who_give_up_take_nothing_from_the_others() {
     const CALLS: usize = 40;
 
-    let server = TestServer::configured(Backend::Postgres, None, |settings| {
-        settings.introspection.timeout = Span(Duration::from_secs(20));
-    })
-    .await;
+    let server = TestServer::configured(Backend::Postgres, None, be_patient).await;
     let admin = server.admin().await;
     let warm = admin.issue("ada", "in memory", &[]).await;
     let cold = admin.issue("ada", "not in memory", &[]).await;

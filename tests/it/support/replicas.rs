@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Actor, Backend, Process, server::Seen};
+use super::{Actor, Backend, Process, server::Seen, settings::set_patience};
 
 /// Three replicas, and an administrator at each.
 pub(crate) struct Replicas {
@@ -18,6 +18,7 @@ impl Replicas {
         let database = Backend::Postgres.database();
         let start = |database| {
             Process::start_with(database, |command| {
+                set_patience(command);
                 command.env("TOKEN_AUTHORITY__LOG__FILTER", "info");
                 change(command);
             })
