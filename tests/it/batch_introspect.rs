@@ -75,7 +75,17 @@ enum About {
 }
 
 async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend) {
+    const ROUNDS: usize = 10;
+
     let server = TestServer::start(backend).await;
+    let admin = server.admin().await;
+    let mut issued = Vec::new();
+    for round in 0..ROUNDS {
+        let active = admin.issue("ada", &format!("active {round}"), &["read"]).await;
+        let revoked = admin.issue("ada", &format!("revoked {round}"), &["read"]).await;
+        admin.revoke(&revoked.token.token_id).await.unwrap();
+        issued.push((active, revoked));
+    }
     let database = server.database.clone();
     let mut settings = database.settings(None);
     server.end().await;
@@ -88,10 +98,7 @@ async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend
     let admin = server.admin().await;
     let mut items = Vec::new();
     // Ten kinds of items in turn, a hundred in all.
-    for round in 0..10 {
-        let active = admin.issue("ada", &format!("active {round}"), &["read"]).await;
-        let revoked = admin.issue("ada", &format!("revoked {round}"), &["read"]).await;
-        admin.revoke(&revoked.token.token_id).await.unwrap();
+    for (round, (active, revoked)) in issued.into_iter().enumerate() {
         let unproved = admin.issue("ben", &format!("unproved {round}"), &["read"]).await;
         items.extend([
             About::Active(active.clone()),
@@ -142,7 +149,7 @@ async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend
     }
     assert!(proved > 0 && busy > 0, "{proved} were proved, {busy} were not");
     // The same secret twice is proved once, and both have what comes of it.
-    for pair in results.chunks(10).map(|round| [&round[6], &round[8]]) {
+    for pair in results.chunks(items.len() / ROUNDS).map(|round| [&round[6], &round[8]]) {
         assert_eq!(pair[0], pair[1]);
     }
     assert_eq!(usize::try_from(server.server.bcrypt_runs()).unwrap() * 2, proved);
