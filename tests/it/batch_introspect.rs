@@ -7,7 +7,6 @@ use token_authority::{
 
 use crate::support::{
     Backend, Issued, TestServer, calls::question, forge, refusal::assert_field_refused, settings::be_patient,
-    wait::until,
 };
 
 on_both_databases!(
@@ -91,7 +90,7 @@ async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend
     server.end().await;
     be_patient(&mut settings);
     // Slow enough, and little room.
-    settings.credentials.bcrypt_cost = 10;
+    settings.credentials.bcrypt_cost = 8;
     settings.credentials.bcrypt_threads = 1;
     settings.credentials.bcrypt_queue = 1;
     let server = TestServer::on(database.clone(), &settings).await;
@@ -154,10 +153,12 @@ async fn one_that_cannot_be_proved_now_does_not_stop_the_others(backend: Backend
     }
     assert_eq!(usize::try_from(server.server.bcrypt_runs()).unwrap() * 2, proved);
 
-    until("all are proved, some at a time", async || {
+    // Some at a time.
+    while busy > 0 {
         let results = admin.batch_results(questions.clone()).await.unwrap();
-        results.iter().all(|result| matches!(result, Item::Response(_)))
-    })
-    .await;
+        let left = results.iter().filter(|result| matches!(result, Item::Failure(_))).count();
+        assert!(left < busy, "none of {busy} was proved");
+        busy = left;
+    }
     server.end().await;
 }

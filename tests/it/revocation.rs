@@ -30,11 +30,13 @@ use crate::support::{
 const REVOCATIONS: usize = 300;
 /// Of each kind.
 const CHANGES: usize = 40;
-/// Revoke side by side.
-const REVOKERS: usize = 6;
-/// Ask beside the test, at each replica: more than a handful, so that
+/// Revoke side by side, so that more than a handful ask each replica, and its
 /// confirmations are paced.
-const ASKING: usize = 6;
+const REVOKERS: usize = 16;
+/// Ask beside them, at each replica.
+const ASKING: usize = 2;
+/// So many tokens are issued together.
+const LOT: usize = 10;
 
 /// Calls beside the test.
 struct Traffic {
@@ -106,10 +108,12 @@ async fn ask(actors: &[&Actor], question: &IntrospectRequest) -> Vec<IntrospectR
 }
 
 /// The first answer has it loaded, the second comes from memory.
-async fn remember(actors: &[&Actor], question: &IntrospectRequest) {
+async fn remember(actors: &[&Actor], questions: &[IntrospectRequest]) {
     for _ in 0..2 {
-        let answers = ask(actors, question).await;
-        assert!(answers.iter().all(|answer| answer.verdict() == Verdict::Allowed), "{answers:?}");
+        for answers in join_all(actors.iter().map(|actor| actor.batch_introspect(questions.to_vec()))).await {
+            let answers = answers.expect("there are answers");
+            assert!(answers.iter().all(|answer| answer.verdict() == Verdict::Allowed), "{answers:?}");
+        }
     }
 }
 
@@ -118,22 +122,31 @@ async fn a_revocation_is_seen_at_once_by_every_replica_every_time() {
     let rounds = rounds(REVOCATIONS);
     let replicas = Replicas::start(|_| {}).await;
     let traffic = Traffic::new(&replicas.admins[0]).await;
+    let next = AtomicUsize::new(0);
     let revoke = async |revoker: usize| {
-        for round in (revoker..rounds).step_by(REVOKERS) {
-            let (here, elsewhere) = (&replicas.admins[round % 3], replicas.others(round % 3));
-            let issued = here.issue(&format!("account-{revoker}"), "revoked", &[]).await;
-            let question = question(&issued.secret, &[]);
-            remember(&elsewhere, &question).await;
-            let watched = traffic.watch(revoker, &issued.secret);
-
-            if round % 2 == 0 {
-                here.revoke(&issued.token.token_id).await.unwrap();
-            } else {
-                here.revoke_secret(&issued.secret).await.unwrap();
+        loop {
+            let first = next.fetch_add(LOT, Ordering::Relaxed);
+            let lot = first..rounds.min(first + LOT);
+            if lot.is_empty() {
+                return;
             }
-            watched.is_revoked.store(true, Ordering::SeqCst);
-            for answer in ask(&elsewhere, &question).await {
-                assert_eq!(answer.inactive_reason(), InactiveReason::Revoked, "round {round}: {answer:?}");
+            let replica = first / LOT;
+            let (here, elsewhere) = (&replicas.admins[replica % 3], replicas.others(replica % 3));
+            let account = format!("account-{revoker}");
+            let issued = join_all(lot.clone().map(|_| here.issue(&account, "revoked", &[]))).await;
+            let questions: Vec<_> = issued.iter().map(|issued| question(&issued.secret, &[])).collect();
+            remember(&elsewhere, &questions).await;
+            for (round, (issued, question)) in lot.zip(issued.iter().zip(&questions)) {
+                let watched = traffic.watch(revoker, &issued.secret);
+                if round % 2 == 0 {
+                    here.revoke(&issued.token.token_id).await.unwrap();
+                } else {
+                    here.revoke_secret(&issued.secret).await.unwrap();
+                }
+                watched.is_revoked.store(true, Ordering::SeqCst);
+                for answer in ask(&elsewhere, question).await {
+                    assert_eq!(answer.inactive_reason(), InactiveReason::Revoked, "round {round}: {answer:?}");
+                }
             }
         }
     };
@@ -180,7 +193,7 @@ async fn there_and_back(
     paths: &[&str],
     shows: impl Fn(&IntrospectResponse) -> bool,
 ) {
-    remember(&replicas.admins.each_ref(), &question).await;
+    remember(&replicas.admins.each_ref(), std::slice::from_ref(&question)).await;
     for round in 0..rounds {
         let (here, elsewhere) = (&replicas.admins[round % 3], replicas.others(round % 3));
         here.update_account(narrow.clone(), paths).await.unwrap();
@@ -239,7 +252,7 @@ async fn revoke_all_and_issue_anew(replicas: &Replicas, rounds: usize) {
         let (here, elsewhere) = (&replicas.admins[round % 3], replicas.others(round % 3));
         let issued = here.issue("rita", "token", &[]).await;
         let question = question(&issued.secret, &[]);
-        remember(&elsewhere, &question).await;
+        remember(&elsewhere, std::slice::from_ref(&question)).await;
         here.revoke_all("rita", RevocationReason::Compromised, false).await.unwrap();
         for answer in ask(&elsewhere, &question).await {
             assert_eq!(answer.inactive_reason(), InactiveReason::Revoked, "round {round}: {answer:?}");
