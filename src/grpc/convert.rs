@@ -27,6 +27,9 @@ use crate::{
 
 pub(super) type Converted<T> = Result<T, BadField>;
 
+/// Of a well-formed span.
+const MAX_NANOS: u32 = 999_999_999;
+
 // From messages.
 
 pub(super) fn account_id(field: &str, text: &str) -> Converted<AccountId> {
@@ -72,7 +75,12 @@ pub(super) fn networks(items: &[String]) -> Converted<Networks> {
 }
 
 pub(super) fn span(field: &str, reason: &'static str, span: prost_types::Duration) -> Converted<Duration> {
-    span.try_into().map_err(|_| BadField::new(field, reason, "a span that is not negative is wanted"))
+    // Not by its own conversion, which overflows on the longest negative ones.
+    let (seconds, nanos) = (u64::try_from(span.seconds), u32::try_from(span.nanos));
+    match (seconds, nanos) {
+        (Ok(seconds), Ok(nanos @ ..=MAX_NANOS)) => Ok(Duration::new(seconds, nanos)),
+        _ => Err(BadField::new(field, reason, "a well-formed span that is not negative is wanted")),
+    }
 }
 
 fn time(field: &str, reason: &'static str, time: prost_types::Timestamp) -> Converted<Timestamp> {

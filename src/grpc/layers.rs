@@ -124,7 +124,7 @@ where
                 // the caller may try another replica.
                 Err(_) if introspects => {
                     tracing::debug!(?deadline, "not answered within its deadline");
-                    refusal(Code::Unavailable, "NOT_ANSWERED_IN_TIME", "the service cannot answer now")
+                    status::not_answered_in_time().into_http()
                 }
                 Err(_) => refusal(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"),
             };

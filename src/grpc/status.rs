@@ -120,7 +120,16 @@ pub(super) fn unavailable(error: &store::Error) -> Status {
         }
     }
     tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
-    let mut details = info("DATABASE_UNAVAILABLE");
+    cannot_answer("DATABASE_UNAVAILABLE")
+}
+
+/// An introspection whose caller's patience, or ours, came to its end.
+pub(super) fn not_answered_in_time() -> Status {
+    cannot_answer("NOT_ANSWERED_IN_TIME")
+}
+
+fn cannot_answer(reason: &str) -> Status {
+    let mut details = info(reason);
     details.set_retry_info(Some(RETRY_AFTER_FAULT));
     Status::with_error_details(Code::Unavailable, "the service cannot answer now", details)
 }

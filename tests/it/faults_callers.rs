@@ -3,39 +3,49 @@
 use futures_util::future::join_all;
 use token_authority::{
     client::CallError,
-    proto::v1::{ListAccountsRequest, ServiceRole, Token},
+    proto::v1::{Account, ListAccountsRequest, RevocationReason, ServiceRole, Token},
 };
+use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::support::{
-    Backend, TestServer, assert_refused, calls::service_request, gate::Gate, issue_request, settings::be_patient,
-    wait::until,
+    Actor, Backend, TestServer, assert_refused, calls::service_request, gate::Gate, issue_request,
+    settings::be_patient, wait::until,
 };
 
 const CALLS: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_revoked_while_it_waits_for_a_lock_mints_nothing() {
+async fn a_service_revoked_while_it_waits_for_a_lock_gets_nothing_done() {
     let server = TestServer::start(Backend::Postgres).await;
     let admin = server.admin().await;
-    let service = admin.create_service(service_request("billing", &[ServiceRole::Issuer])).await.unwrap();
-    let issuer = server.actor(&service.secret).await;
-    let kept = issuer.issue("ada", "before", &[]).await;
+    let roles = [ServiceRole::Issuer, ServiceRole::AccountWriter];
+    let service = admin.create_service(service_request("billing", &roles)).await.unwrap();
+    let caller = server.actor(&service.secret).await;
+    let kept = caller.issue("ada", "before", &[]).await;
+    let before = admin.get_account("ada").await.unwrap();
 
     let gate = Gate::closed(&server.database);
     let lock = gate.lock_account("ada");
     gate.is_reached().await;
+    let renamed = Account { account_id: "ada".to_owned(), username: "too-late".to_owned(), ..Default::default() };
     let waiting = [
-        tokio::spawn({
-            let issuer = issuer.clone();
-            async move { issuer.try_issue(issue_request("ada", "too late", &[])).await.map(|_| ()) }
+        begin(&caller, |caller| async move { caller.try_issue(issue_request("ada", "too late", &[])).await.map(drop) }),
+        begin(&caller, {
+            let id = kept.token.token_id.clone();
+            |caller| async move { caller.revoke(&id).await.map(drop) }
         }),
-        tokio::spawn({
-            let (issuer, id) = (issuer.clone(), kept.token.token_id.clone());
-            async move { issuer.revoke(&id).await.map(|_| ()) }
+        begin(&caller, {
+            let secret = kept.secret.clone();
+            |caller| async move { caller.revoke_secret(&secret).await.map(drop) }
         }),
+        begin(&caller, |caller| async move {
+            caller.revoke_all("ada", RevocationReason::Unspecified, true).await.map(drop)
+        }),
+        begin(&caller, |caller| async move { caller.update_account(renamed, &["username"]).await.map(drop) }),
+        begin(&caller, |caller| async move { caller.delete_account("ada").await }),
     ];
-    until("both wait for the lock", async || gate.backends("wait_event_type = 'Lock'") == 2).await;
+    until("all wait for the lock", async || gate.backends("wait_event_type = 'Lock'") == waiting.len() as u64).await;
     admin.revoke_service(&service.credential.credential_id).await.unwrap();
     gate.open();
 
@@ -43,9 +53,115 @@ async fn a_service_revoked_while_it_waits_for_a_lock_mints_nothing() {
         assert_refused(call.await.unwrap(), Code::Unauthenticated, "CREDENTIAL_INVALID");
     }
     lock.join().expect("the lock was held");
+    assert_eq!(admin.get_account("ada").await.unwrap(), before);
     assert_eq!(labels(&admin.tokens_of("ada", &[]).await), ["before"]);
     assert!(admin.introspect(&kept.secret).await.active);
     server.end().await;
+}
+
+/// What ends an account holder's token: by an administrator, in front of the
+/// holder's own calls.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Revoke,
+    RevokeAll,
+    Suspend,
+    Delete,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_ends_while_it_waits_for_a_lock_gets_nothing_done() {
+    const CALLS: u64 = 4;
+
+    let server = TestServer::configured(Backend::Postgres, None, |settings| {
+        be_patient(settings);
+        settings.database.max_connections = 64;
+        settings.self_service.manage_scope = Some("manage".to_owned());
+    })
+    .await;
+    let admin = server.admin().await;
+    let gate = Gate::closed(&server.database);
+    let mut waiting = Vec::new();
+    for (number, end) in (1_u64..).zip([End::Revoke, End::RevokeAll, End::Suspend, End::Delete]) {
+        let account = format!("{end:?}");
+        let own = admin.issue(&account, "own", &["manage"]).await;
+        let kept = admin.issue(&account, "sibling", &[]).await;
+        let holder = server.actor(&own.secret).await;
+        holder.who_am_i().await.unwrap();
+
+        let lock = gate.lock_account(&account);
+        until("the lock is held", async || gate.backends("wait_event = 'PgSleep'") == number).await;
+        let before = (number - 1) * (1 + CALLS);
+        let ended = begin(&admin, {
+            let (id, account) = (own.token.token_id.clone(), account.clone());
+            move |admin| async move {
+                match end {
+                    End::Revoke => admin.revoke(&id).await.map(drop),
+                    End::RevokeAll => admin.revoke_all(&account, RevocationReason::Compromised, false).await.map(drop),
+                    End::Suspend => {
+                        let suspended = Account { account_id: account, suspended: true, ..Default::default() };
+                        admin.update_account(suspended, &["suspended"]).await.map(drop)
+                    }
+                    End::Delete => admin.delete_account(&account).await,
+                }
+            }
+        });
+        until("the end is the first in line", async || gate.backends("wait_event_type = 'Lock'") == before + 1).await;
+        let calls = [
+            begin(
+                &holder,
+                |holder| async move { holder.try_issue(issue_request("", "too late", &[])).await.map(drop) },
+            ),
+            begin(&holder, {
+                let id = kept.token.token_id.clone();
+                |holder| async move { holder.revoke(&id).await.map(drop) }
+            }),
+            begin(&holder, {
+                let secret = kept.secret.clone();
+                |holder| async move { holder.revoke_secret(&secret).await.map(drop) }
+            }),
+            begin(&holder, |holder| async move {
+                holder.revoke_all("", RevocationReason::Unspecified, true).await.map(drop)
+            }),
+        ];
+        until("its calls wait behind", async || gate.backends("wait_event_type = 'Lock'") == before + 1 + CALLS).await;
+        waiting.push((end, account, kept, lock, ended, calls));
+    }
+    gate.open();
+
+    for (end, account, kept, lock, ended, calls) in waiting {
+        lock.join().expect("the lock was held");
+        ended.await.unwrap().expect("it is ended");
+        for call in calls {
+            assert_refused(call.await.unwrap(), Code::Unauthenticated, "CREDENTIAL_INVALID");
+        }
+        let minted = server.database.count("credentials WHERE label = 'too late'").await;
+        assert_eq!(minted, 0, "{end:?}");
+        match end {
+            End::Revoke => {
+                assert_eq!(labels(&admin.tokens_of(&account, &[]).await), ["sibling"]);
+                assert!(admin.introspect(&kept.secret).await.active);
+            }
+            End::RevokeAll => assert!(admin.tokens_of(&account, &[]).await.is_empty()),
+            End::Suspend => {
+                let restored = Account { account_id: account, ..Default::default() };
+                admin.update_account(restored, &["suspended"]).await.unwrap();
+                assert!(admin.introspect(&kept.secret).await.active, "what it asked for was not done");
+            }
+            End::Delete => {
+                assert_refused(admin.get_account(&account).await, Code::NotFound, "ACCOUNT_NOT_FOUND");
+            }
+        }
+    }
+    server.end().await;
+}
+
+/// Begins a call in a task of its own.
+fn begin<F>(caller: &Actor, call: impl FnOnce(Actor) -> F) -> JoinHandle<Result<(), CallError>>
+where
+    F: Future<Output = Result<(), CallError>> + Send + 'static,
+{
+    tokio::spawn(call(caller.clone()))
 }
 
 on_both_databases!(nothing_is_minted_after_its_caller_was_revoked, a_caller_that_never_rests_can_be_ended);

@@ -6,7 +6,7 @@ use prost::Message;
 use token_authority::{
     client::CallError,
     proto::v1::{
-        self, Account, BatchIntrospectRequest, CreateServiceCredentialRequest, DeleteAccountRequest, GetAccountRequest,
+        Account, BatchIntrospectRequest, CreateServiceCredentialRequest, DeleteAccountRequest, GetAccountRequest,
         GetCatalogRequest, GetCatalogResponse, GetTokenRequest, IntrospectRequest, IntrospectResponse,
         IssueTokenRequest, ListAccountsRequest, ListAccountsResponse, ListDesktopSessionsRequest,
         ListDesktopSessionsResponse, ListServiceCredentialsRequest, ListServiceCredentialsResponse, ListTokensRequest,
@@ -102,13 +102,21 @@ impl Actor {
         &self,
         requests: Vec<IntrospectRequest>,
     ) -> Result<Vec<IntrospectResponse>, CallError> {
+        let judged = |result| match result {
+            batch_introspect_result::Result::Response(response) => response,
+            failure => panic!("it was not judged: {failure:?}"),
+        };
+        Ok(self.batch_results(requests).await?.into_iter().map(judged).collect())
+    }
+
+    /// Asks about many credentials; some may not be judged.
+    pub(crate) async fn batch_results(
+        &self,
+        requests: Vec<IntrospectRequest>,
+    ) -> Result<Vec<batch_introspect_result::Result>, CallError> {
         let request = BatchIntrospectRequest { requests };
         let response = self.call(self.client.tokens().batch_introspect(request)).await?;
-        let judged = |result: v1::BatchIntrospectResult| match result.result {
-            Some(batch_introspect_result::Result::Response(response)) => response,
-            other => panic!("it was not judged: {other:?}"),
-        };
-        Ok(response.results.into_iter().map(judged).collect())
+        Ok(response.results.into_iter().map(|result| result.result.expect("there is one")).collect())
     }
 
     pub(crate) async fn list_desktop_sessions(

@@ -42,6 +42,13 @@ impl Gate {
         std::thread::spawn(move || database.sql(&sql))
     }
 
+    /// Keeps everybody from reading the head, and so from confirming or loading
+    /// anything, until the gate is opened. The handle ends when the lock is gone.
+    pub(crate) fn hold_head(&self) -> std::thread::JoinHandle<String> {
+        let database = self.database.clone();
+        std::thread::spawn(move || database.sql(&format!("DO $$ BEGIN LOCK TABLE head; {WAIT} END $$")))
+    }
+
     /// Returns once somebody stands at the gate.
     pub(crate) async fn is_reached(&self) {
         until("somebody stands at the gate", async || self.backends("wait_event = 'PgSleep'") > 0).await;

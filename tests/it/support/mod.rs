@@ -13,6 +13,8 @@ pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod refusal;
+pub(crate) mod replicas;
+pub(crate) mod rounds;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod settings;
