@@ -51,7 +51,12 @@ impl Authority {
 
     /// Cuts what was read down to the page, and makes the token of the next one
     /// if there is one.
-    pub(super) fn cut<T>(&self, page: &Page, items: &mut Vec<T>, cursor: impl Fn(&T) -> String) -> Result<String, Error> {
+    pub(super) fn cut<T>(
+        &self,
+        page: &Page,
+        items: &mut Vec<T>,
+        cursor: impl Fn(&T) -> String,
+    ) -> Result<String, Error> {
         if items.len() <= page.size {
             return Ok(String::new());
         }

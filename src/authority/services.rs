@@ -56,7 +56,8 @@ impl Authority {
                 let expire_time = expire_time(new.ttl, opened.now)?;
                 let id = CredentialId::at(opened.now, random::bytes());
                 let forms = &authority.rules.forms;
-                let (plaintext, secret) = hashed.mint(forms, authority.keys.now().current()?, Kind::Service, id, opened.now);
+                let (plaintext, secret) =
+                    hashed.mint(forms, authority.keys.now().current()?, Kind::Service, id, opened.now);
                 let mut record = service_record(id, new.name.as_str(), new.roles, new.networks, opened.now);
                 record.expire_time = expire_time;
                 record.created_by = opened.caller.name();

@@ -63,13 +63,7 @@ impl Renewals {
     }
 
     /// Has a fingerprint of a secret that was proved stored under `key`.
-    pub(super) fn offer(
-        &self,
-        key: &MasterKey,
-        proved: &Plaintext,
-        credential: CredentialId,
-        secret: &SecretRecord,
-    ) {
+    pub(super) fn offer(&self, key: &MasterKey, proved: &Plaintext, credential: CredentialId, secret: &SecretRecord) {
         // Whoever holds it works for all: this is for another time.
         let Ok(mut waiting) = self.waiting.try_lock() else {
             return;

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{LockBehavior, LockType},
 };
 use uuid::Uuid;
@@ -59,11 +60,7 @@ impl Store {
                     fingerprint: Set(Some(fingerprint.expose().to_vec())),
                     ..Default::default()
                 };
-                Entity::update_many()
-                    .set(row)
-                    .filter(Column::Id.eq(secret))
-                    .exec(transaction.connection())
-                    .await?;
+                Entity::update_many().set(row).filter(Column::Id.eq(secret)).exec(transaction.connection()).await?;
             }
             transaction.commit_unrecorded().await
         })

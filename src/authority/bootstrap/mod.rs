@@ -92,7 +92,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The key to be promoted is not in the ring.
-    #[error("there is no key {id:?} in {path}; `token-authority keys add` makes one, `token-authority keys list` shows them")]
+    #[error(
+        "there is no key {id:?} in {path}; `token-authority keys add` makes one, `token-authority keys list` shows them"
+    )]
     NoSuchKey {
         /// The key that was asked for.
         id: String,

@@ -59,8 +59,7 @@ pub async fn list_keys(store: &Store, path: &Path) -> Result<KeyStates, Error> {
     for key in ring.iter() {
         let state = states.keys.entry(key.id().to_string()).or_default();
         state.in_file = true;
-        state.contradicts =
-            known.get(key.id()).is_some_and(|known| !known.check_value.matches(key.check_value()));
+        state.contradicts = known.get(key.id()).is_some_and(|known| !known.check_value.matches(key.check_value()));
     }
     for key in &known.former {
         states.keys.entry(key.id.to_string()).or_default();

@@ -32,9 +32,8 @@ impl KnownKeys {
 
     /// A key of the ring under whose name the database knows another one.
     pub fn contradicted_by<'a>(&self, ring: &'a KeyRing) -> Option<&'a KeyId> {
-        let other = |key: &MasterKey| {
-            self.get(key.id()).is_some_and(|known| !known.check_value.matches(key.check_value()))
-        };
+        let other =
+            |key: &MasterKey| self.get(key.id()).is_some_and(|known| !known.check_value.matches(key.check_value()));
         ring.iter().find(|key| other(key)).map(MasterKey::id)
     }
 
