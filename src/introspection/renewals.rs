@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -31,41 +31,46 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Stores fingerprints.
 #[derive(Clone, Debug)]
-pub(super) struct Renewals {
+pub(super) struct Renewals(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     store: Store,
     engine: Engine,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Mutex<Waiting>,
 }
+
+type Secrets = HashMap<SecretId, (CredentialId, NewFingerprint)>;
 
 #[derive(Debug, Default)]
 struct Waiting {
     // All under this one.
     key: Option<KeyId>,
-    secrets: HashMap<SecretId, (CredentialId, NewFingerprint)>,
+    secrets: Secrets,
     // Whether a task is at work.
     is_worked_on: bool,
 }
 
 /// The task's place, which is given back even where it panics.
-struct Place(Option<Arc<Mutex<Waiting>>>);
+struct Place(Weak<Inner>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(waiting) = self.0.take() {
-            lock(&waiting).is_worked_on = false;
+        if let Some(renewals) = self.0.upgrade() {
+            renewals.waiting().is_worked_on = false;
         }
     }
 }
 
 impl Renewals {
     pub(super) fn new(store: Store, engine: Engine) -> Self {
-        Self { store, engine, waiting: Arc::default() }
+        Self(Arc::new(Inner { store, engine, waiting: Mutex::default() }))
     }
 
     /// Has a fingerprint of a secret that was proved stored under `key`.
     pub(super) fn offer(&self, key: &MasterKey, proved: &Plaintext, credential: CredentialId, secret: &SecretRecord) {
         // Whoever holds it works for all: this is for another time.
-        let Ok(mut waiting) = self.waiting.try_lock() else {
+        let Ok(mut waiting) = self.0.waiting.try_lock() else {
             return;
         };
         if waiting.key.as_ref() != Some(key.id()) {
@@ -80,41 +85,56 @@ impl Renewals {
         waiting.secrets.insert(secret.id, (credential, new));
         if !waiting.is_worked_on {
             waiting.is_worked_on = true;
-            tokio::spawn(self.clone().work());
+            tokio::spawn(work(Arc::downgrade(&self.0)));
         }
     }
+}
 
-    async fn work(self) {
-        let mut place = Place(Some(self.waiting.clone()));
-        loop {
-            let (key, secrets) = {
-                let mut waiting = lock(&self.waiting);
-                let Some(key) = waiting.key.clone().filter(|_| !waiting.secrets.is_empty()) else {
-                    // Within the same lock: who comes next starts another task.
-                    waiting.is_worked_on = false;
-                    place.0 = None;
-                    return;
-                };
-                (key, std::mem::take(&mut waiting.secrets))
-            };
-            let (credentials, new): (Vec<_>, HashMap<_, _>) =
-                secrets.into_iter().map(|(secret, (credential, new))| (credential, (secret, new))).unzip();
-            match self.store.store_fingerprints(key, new).await {
-                Ok(()) => {
-                    for credential in credentials {
-                        self.engine.forget(credential);
-                    }
-                    tokio::time::sleep(PAUSE).await;
+/// Stores what waits, until nothing does. Between two batches it keeps nothing
+/// alive: the service may have ended.
+async fn work(renewals: Weak<Inner>) {
+    let mut place = Place(renewals);
+    while let Some(renewals) = place.0.upgrade() {
+        let Some((key, secrets)) = renewals.waiting().take() else {
+            place.0 = Weak::new();
+            return;
+        };
+        let pause = renewals.store(key, secrets).await;
+        drop(renewals);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores one batch; tells when to begin the next.
+    async fn store(&self, key: KeyId, secrets: Secrets) -> Duration {
+        let credentials: Vec<_> = secrets.values().map(|(credential, _)| *credential).collect();
+        let new = secrets.into_iter().map(|(secret, (_, new))| (secret, new)).collect();
+        match self.store.store_fingerprints(key, new).await {
+            Ok(()) => {
+                for credential in credentials {
+                    self.engine.forget(credential);
                 }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "fingerprints were not stored");
-                    tokio::time::sleep(AFTER_FAILURE).await;
-                }
+                PAUSE
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "fingerprints were not stored");
+                AFTER_FAILURE
             }
         }
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Waiting {
+    /// All that wait. Where nothing does, the task is to end: who comes next
+    /// starts another.
+    fn take(&mut self) -> Option<(KeyId, Secrets)> {
+        let batch = self.key.clone().filter(|_| !self.secrets.is_empty());
+        self.is_worked_on = batch.is_some();
+        batch.map(|key| (key, std::mem::take(&mut self.secrets)))
+    }
 }

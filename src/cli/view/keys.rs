@@ -44,7 +44,7 @@ impl View for KeysListed {
             listing.row([key, if *current { "current" } else { "" }, file, &secrets.to_string()]);
         }
         if self.secrets_without_fingerprint > 0 {
-            listing.row(["", "", "", &self.secrets_without_fingerprint.to_string()]);
+            listing.row(["(no fingerprint)", "", "", &self.secrets_without_fingerprint.to_string()]);
         }
         listing.render()
     }
