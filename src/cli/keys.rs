@@ -77,12 +77,13 @@ pub(super) fn run(command: &KeysCommand, console: Console) -> Result<Exit, Error
         }
         KeysCommand::Promote(PromoteArgs { id, server }) => {
             let settings = server.load()?;
-            match runtime()?.block_on(keys::promote(&settings, id)).map_err(failed)? {
-                true => say(&format!(
+            if runtime()?.block_on(keys::promote(&settings, id)).map_err(failed)? {
+                say(&format!(
                     "the key {id} is current now\nnext: keep the keys before it in the file until `token-authority \
                      keys list` shows no secrets under them\n"
-                )),
-                false => say(&format!("the key {id} is current already\n")),
+                ))
+            } else {
+                say(&format!("the key {id} is current already\n"))
             }
         }
     }
