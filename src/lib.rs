@@ -13,6 +13,9 @@ pub mod random;
 // The database: the only place that names sea-orm.
 pub mod store;
 
+// The master keys that are in use now.
+pub mod keys;
+
 // The hot path: parse, find, prove, judge.
 pub mod introspection;
 

@@ -3,6 +3,7 @@
 //! brought to its end without dropping what is in flight.
 
 mod health;
+pub mod keys;
 mod retention;
 mod uses;
 
@@ -18,6 +19,7 @@ use crate::{
     domain::keys::Keys,
     grpc, http,
     introspection::{self, Bcrypt, Introspector},
+    keys::KeysAtHand,
     proto,
     settings::{InvalidSetting, Settings},
     store::{ConnectError, MigrateError, Store},
@@ -95,23 +97,29 @@ pub struct Server {
 /// What starting takes, and the commands on the server's host as well.
 struct Foundation {
     store: Store,
-    keys: Arc<Keys>,
+    keys: Keys,
     bcrypt: Bcrypt,
 }
 
 impl Foundation {
     async fn lay(settings: &Settings) -> Result<Self, StartError> {
-        let store = Store::open(settings.store_config()?).await?;
-        if store.is_embedded() || settings.database.migrate_on_start {
-            store.migrate().await?;
-        } else {
-            store.check_schema().await?;
-        }
-        let keys = Arc::new(bootstrap::load_keys(&store, &settings.master_key_file()).await?);
+        let store = open(settings).await?;
+        let keys = bootstrap::load_keys(&store, &settings.master_key_file()).await?;
         let credentials = &settings.credentials;
         let bcrypt = Bcrypt::new(credentials.bcrypt_cost, settings.bcrypt_threads(), credentials.bcrypt_queue);
         Ok(Self { store, keys, bcrypt })
     }
+}
+
+/// Opens the database, with its schema as this version needs it.
+async fn open(settings: &Settings) -> Result<Store, StartError> {
+    let store = Store::open(settings.store_config()?).await?;
+    if store.is_embedded() || settings.database.migrate_on_start {
+        store.migrate().await?;
+    } else {
+        store.check_schema().await?;
+    }
+    Ok(store)
 }
 
 /// Brings the database's schema up to this version; tells how many migrations
@@ -139,7 +147,10 @@ impl Server {
         if bootstrap::ensure_admin(&store, &keys, &bcrypt, &rules.forms, &admin_token_file).await? {
             tracing::info!(file = %admin_token_file.display(), "the first administrator's token is in this file");
         }
-        tracing::info!(file = %settings.master_key_file().display(), current = %keys.current().id(), "master keys loaded");
+        let master_key_file = settings.master_key_file();
+        let current = keys.current().map_err(bootstrap::Error::from)?.id();
+        tracing::info!(file = %master_key_file.display(), %current, "master keys loaded");
+        let keys = Arc::new(KeysAtHand::new(keys));
 
         let (introspector, following) = Introspector::start(introspection::Parts {
             store: store.clone(),
@@ -153,7 +164,7 @@ impl Server {
         });
         let introspector = Arc::new(introspector);
         let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller);
-        let authority = Authority::new(store.clone(), keys, bcrypt.clone(), rules);
+        let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;
         let http_listener = listen(settings.http.listen).await?;
@@ -164,7 +175,8 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
-        tokio::spawn(health::watch(store.clone(), board, stop.clone()));
+        tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
+        tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 

@@ -171,7 +171,7 @@ impl Authority {
                 let policy = snapshot.policy().await?;
                 let now = snapshot.now().await?;
                 let mut accounts = snapshot.list_accounts(after.as_ref(), page.limit()).await?;
-                let next = authority.cut(&page, &mut accounts, |account| account.id.to_string());
+                let next = authority.cut(&page, &mut accounts, |account| account.id.to_string())?;
                 let views = views(&snapshot, accounts, &policy, now).await?;
                 snapshot.end().await?;
                 Ok((views, next))

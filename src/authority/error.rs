@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{delegation::Excess, id::CredentialId, scope::Scopes},
+    domain::{delegation::Excess, id::CredentialId, keys::NoCurrentKey, scope::Scopes},
     introspection::{Busy, Fault},
     store,
 };
@@ -20,6 +20,9 @@ pub enum Error {
     /// There is too much to hash at once.
     #[error(transparent)]
     Busy(#[from] Busy),
+    /// Nothing can be made: other replicas have the key for it, this one not.
+    #[error(transparent)]
+    NoCurrentKey(#[from] NoCurrentKey),
     /// The caller's own credential ended while the call waited.
     #[error("the caller's credential is no longer good")]
     CallerEnded,

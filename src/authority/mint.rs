@@ -32,8 +32,9 @@ pub struct Minted<T> {
 }
 
 impl Authority {
-    /// Draws a secret and hashes it.
+    /// Draws a secret and hashes it, if there is a key for its fingerprint.
     pub(super) async fn hash_new_secret(&self) -> Result<Hashed, Error> {
+        self.keys.now().current()?;
         let secret = draw_secret();
         let bcrypt = self.bcrypt.hash(secret.clone()).await?;
         Ok(Hashed { secret, bcrypt })

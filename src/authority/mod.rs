@@ -33,13 +33,13 @@ use crate::{
         caller::{Caller, Permit, Reach},
         credential::{Forms, Kind},
         id::{AccountKey, CredentialId},
-        keys::Keys,
         policy::Policy,
         record::Record,
         scope::Scope,
         time::{Lifetime, Timestamp},
     },
     introspection::Bcrypt,
+    keys::KeysAtHand,
     store::{Event, Lock, Snapshot, Store, Transaction},
 };
 
@@ -47,7 +47,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Authority {
     store: Store,
-    keys: Arc<Keys>,
+    keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
     rules: Arc<Rules>,
 }
@@ -102,7 +102,7 @@ struct Targets {
 
 impl Authority {
     /// Works on `store`.
-    pub fn new(store: Store, keys: Arc<Keys>, bcrypt: Bcrypt, rules: Rules) -> Self {
+    pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
         Self { store, keys, bcrypt, rules: Arc::new(rules) }
     }
 

@@ -51,21 +51,26 @@ impl Authority {
 
     /// Cuts what was read down to the page, and makes the token of the next one
     /// if there is one.
-    pub(super) fn cut<T>(&self, page: &Page, items: &mut Vec<T>, cursor: impl Fn(&T) -> String) -> String {
+    pub(super) fn cut<T>(
+        &self,
+        page: &Page,
+        items: &mut Vec<T>,
+        cursor: impl Fn(&T) -> String,
+    ) -> Result<String, Error> {
         if items.len() <= page.size {
-            return String::new();
+            return Ok(String::new());
         }
         items.truncate(page.size);
         let Some(last) = items.last() else {
-            return String::new();
+            return Ok(String::new());
         };
-        let sealed = self.keys.current().seal_page_token(&page.context, cursor(last).as_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(sealed)
+        let sealed = self.keys.now().current()?.seal_page_token(&page.context, cursor(last).as_bytes());
+        Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
     fn open_page_token(&self, token: &str, context: &[u8]) -> Option<String> {
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let cursor = self.keys.ring().open_page_token(context, &sealed)?;
+        let cursor = self.keys.now().ring().open_page_token(context, &sealed)?;
         String::from_utf8(cursor).ok()
     }
 }

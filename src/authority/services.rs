@@ -56,7 +56,8 @@ impl Authority {
                 let expire_time = expire_time(new.ttl, opened.now)?;
                 let id = CredentialId::at(opened.now, random::bytes());
                 let forms = &authority.rules.forms;
-                let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, opened.now);
+                let (plaintext, secret) =
+                    hashed.mint(forms, authority.keys.now().current()?, Kind::Service, id, opened.now);
                 let mut record = service_record(id, new.name.as_str(), new.roles, new.networks, opened.now);
                 record.expire_time = expire_time;
                 record.created_by = opened.caller.name();
@@ -87,7 +88,7 @@ impl Authority {
                 let snapshot = authority.store.snapshot().await?;
                 let now = snapshot.now().await?;
                 let mut records = snapshot.list_services(include_ended, before, page.limit(), now).await?;
-                let next = authority.cut(&page, &mut records, |record| record.id.to_string());
+                let next = authority.cut(&page, &mut records, |record| record.id.to_string())?;
                 let views = views(&snapshot, records).await?;
                 snapshot.end().await?;
                 Ok((views, next))
@@ -125,7 +126,7 @@ impl Authority {
                 }
 
                 let forms = &authority.rules.forms;
-                let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Service, id, now);
+                let (plaintext, secret) = hashed.mint(forms, authority.keys.now().current()?, Kind::Service, id, now);
                 record.hint = plaintext.hint();
                 record.rotate_time = Some(now);
                 let others_end = now.checked_add(overlap).map_err(|_| Error::OverlapTooLong)?;

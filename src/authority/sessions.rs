@@ -49,7 +49,7 @@ impl Authority {
                 let now = snapshot.now().await?;
                 let filter = SessionFilter { account: &account, include_ended, before, limit: page.limit() };
                 let mut sessions = snapshot.list_desktop_sessions(&filter, now).await?;
-                let next = authority.cut(&page, &mut sessions, |(record, _)| record.id.to_string());
+                let next = authority.cut(&page, &mut sessions, |(record, _)| record.id.to_string())?;
 
                 let (records, devices): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
                 let usage = snapshot.usage(&records).await?;

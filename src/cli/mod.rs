@@ -33,6 +33,7 @@ mod exit;
 mod input;
 mod inspect;
 mod issue;
+mod keys;
 mod paging;
 mod report;
 mod server;
@@ -52,6 +53,7 @@ use self::{
 pub use self::{
     error::Error,
     exit::Exit,
+    keys::KeysCommand,
     server::{AdminCommand, ServerArgs, ServerCommand, SettingsCommand},
 };
 
@@ -153,7 +155,7 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
         Command::Account(command) => connection.call(console, async |session| account::run(command, session).await),
         Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
-        Command::Server(command) => server::run(&command),
+        Command::Server(command) => server::run(&command, console),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -11,7 +11,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Error, Exit};
+use super::{
+    Error, Exit,
+    console::Console,
+    keys::{self, KeysCommand},
+};
 use crate::{
     server::{self, Server},
     settings::{Flags, Settings},
@@ -31,6 +35,9 @@ pub enum ServerCommand {
     /// What an administrator does without a credential, by right of the host
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// The master keys, which fingerprints are made with
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 /// `settings …`.
@@ -88,7 +95,7 @@ impl fmt::Debug for ServerArgs {
 }
 
 /// Runs one of them.
-pub(super) fn run(command: &ServerCommand) -> Result<Exit, Error> {
+pub(super) fn run(command: &ServerCommand, console: Console) -> Result<Exit, Error> {
     match command {
         ServerCommand::Serve(args) => {
             let settings = args.load()?;
@@ -105,11 +112,12 @@ pub(super) fn run(command: &ServerCommand) -> Result<Exit, Error> {
             runtime()?.block_on(server::reset_admin(&settings)).map_err(failed)?;
             say(&format!("a new admin credential is in {}\n", settings.admin_token_file().display()))
         }
+        ServerCommand::Keys(command) => keys::run(command, console),
     }
 }
 
 impl ServerArgs {
-    fn load(&self) -> Result<Settings, Error> {
+    pub(super) fn load(&self) -> Result<Settings, Error> {
         let Self { config, data_dir, database_url, grpc_listen, http_listen } = self.clone();
         let flags = Flags { data_dir, database_url, grpc_listen, http_listen };
         Settings::load(config.as_deref(), &flags).map_err(failed)
@@ -130,16 +138,16 @@ async fn serve(settings: &Settings) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-fn runtime() -> Result<Runtime, Error> {
+pub(super) fn runtime() -> Result<Runtime, Error> {
     Runtime::new().map_err(failed)
 }
 
-fn say(text: &str) -> Result<Exit, Error> {
+pub(super) fn say(text: &str) -> Result<Exit, Error> {
     std::io::stdout().write_all(text.as_bytes()).map_err(failed)?;
     Ok(Exit::Done)
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Server(Box::new(error))
 }
 

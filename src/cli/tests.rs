@@ -49,6 +49,9 @@ fn the_documented_commands_are_taken() {
         "migrate --database-url postgres://localhost/tokens",
         "settings show --config a.toml",
         "admin reset --data-dir d",
+        "keys list --config a.toml --output json",
+        "keys add --id 2027-01",
+        "keys promote 2027-01 --data-dir d",
         "completions bash",
         "--token dt_x auth token list",
         "auth token list --token dt_x --url http://localhost:1 --output json --timeout 3s",
@@ -84,6 +87,8 @@ fn contradictions_are_refused() {
         ("service create --name gateway --role root", InvalidValue),
         ("auth token create", MissingRequiredArgument),
         ("serve --grpc-listen here", ValueValidation),
+        ("keys promote", MissingRequiredArgument),
+        ("keys add --id Not:a-name", ValueValidation),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();
         assert_eq!(refusal(&arguments), kind, "{line}");

@@ -1,5 +1,8 @@
 //! What is kept of a secret? Its bcrypt hash and its fingerprint: types that
-//! cannot be printed, nor mistaken for the plaintext they came from.
+//! cannot be printed, nor mistaken for the plaintext they came from. Of a master
+//! key, its check value.
+//!
+//! Digests are compared here alone, in constant time.
 
 use std::fmt;
 
@@ -57,6 +60,40 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// What the database keeps of a master key, to tell it from another one of the
+/// same name: 16 bytes derived from it, which allow no way back.
+#[derive(Clone)]
+pub struct CheckValue([u8; 16]);
+
+impl CheckValue {
+    /// A check value as it was derived.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// A check value as the store kept it: 32 hexadecimal digits.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let well_formed = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        well_formed.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(|value| Self(value.to_be_bytes()))
+    }
+
+    /// The digits, for the store.
+    pub fn expose(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.0))
+    }
+
+    /// Whether both are of the same key, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for CheckValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CheckValue(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,8 +102,9 @@ mod tests {
     fn digests_are_not_printed() {
         let hash = BcryptHash::from_stored("$2b$10$abcdefghijklmnopqrstuv");
         let fingerprint = Fingerprint::from_bytes([0xab; 32]);
-        let printed = format!("{hash:?} {fingerprint:?}");
-        assert_eq!(printed, "BcryptHash(…) Fingerprint(…)");
+        let check = CheckValue::from_bytes([0xab; 16]);
+        let printed = format!("{hash:?} {fingerprint:?} {check:?}");
+        assert_eq!(printed, "BcryptHash(…) Fingerprint(…) CheckValue(…)");
     }
 
     #[test]
@@ -76,5 +114,16 @@ mod tests {
         bytes[31] = 0;
         assert!(one.matches(&one.clone()));
         assert!(!one.matches(&Fingerprint::from_bytes(bytes)));
+    }
+
+    #[test]
+    fn check_values_are_read_as_they_were_written() {
+        let check = CheckValue::from_bytes([0x0a; 16]);
+        assert_eq!(check.expose(), "0a".repeat(16));
+        assert!(CheckValue::from_stored(&check.expose()).is_some_and(|read| read.matches(&check)));
+        assert!(!check.matches(&CheckValue::from_bytes([0x0b; 16])));
+        for bad in ["", "0a", &"0a".repeat(17), &format!("+{}a", "0a".repeat(15))] {
+            assert!(CheckValue::from_stored(bad).is_none(), "{bad}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! The ring's file holds lines `id:key`, the key being 32 bytes in base64. The
 //! database names the current one, with a check value, never the key.
 
-use std::fmt;
+mod current;
+
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -13,7 +15,11 @@ use aws_lc_rs::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-use super::{credential::Plaintext, digest::Fingerprint};
+pub use self::current::{Keys, KnownKey, KnownKeys, NoCurrentKey};
+use super::{
+    credential::Plaintext,
+    digest::{CheckValue, Fingerprint},
+};
 
 const KEY_BYTES: usize = 32;
 
@@ -61,7 +67,7 @@ pub struct MasterKey {
     id: KeyId,
     fingerprints: hmac::Key,
     page_tokens: LessSafeKey,
-    check: u128,
+    check: CheckValue,
 }
 
 impl MasterKey {
@@ -77,7 +83,7 @@ impl MasterKey {
             page_tokens: LessSafeKey::new(
                 UnboundKey::new(&AES_256_GCM_SIV, &*page_tokens).expect("the key has the cipher's length"),
             ),
-            check: u128::from_be_bytes(expand(&root, b"check value v1")),
+            check: CheckValue::from_bytes(expand(&root, b"check value v1")),
         }
     }
 
@@ -88,8 +94,8 @@ impl MasterKey {
 
     /// What the database keeps to tell whether a ring holds the same key under
     /// this name; it allows no way back to the key.
-    pub fn check_value(&self) -> String {
-        format!("{:032x}", self.check)
+    pub fn check_value(&self) -> &CheckValue {
+        &self.check
     }
 
     /// The fingerprint of a credential under this key.
@@ -126,15 +132,15 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The master keys at hand.
-#[derive(Debug)]
-pub struct KeyRing(Vec<MasterKey>);
+/// Master keys, each under a name of its own.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing(Vec<Arc<MasterKey>>);
 
 impl KeyRing {
     /// Reads the ring's text. Blank lines and lines beginning with `#` are
     /// passed over.
     pub fn parse(text: &str) -> Result<Self, MalformedRing> {
-        let mut keys: Vec<MasterKey> = Vec::new();
+        let mut keys: Vec<Arc<MasterKey>> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -147,7 +153,7 @@ impl KeyRing {
             if keys.iter().any(|other| other.id == id) {
                 return Err(MalformedRing::Duplicate(number));
             }
-            keys.push(MasterKey::derive(id, key));
+            keys.push(Arc::new(MasterKey::derive(id, key)));
         }
         if keys.is_empty() { Err(MalformedRing::Empty) } else { Ok(Self(keys)) }
     }
@@ -160,44 +166,23 @@ impl KeyRing {
 
     /// The key of that name.
     pub fn get(&self, id: &KeyId) -> Option<&MasterKey> {
-        self.0.iter().find(|key| key.id == *id)
+        self.0.iter().find(|key| key.id == *id).map(AsRef::as_ref)
+    }
+
+    /// All of them, in the file's order.
+    pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
+        self.0.iter().map(AsRef::as_ref)
     }
 
     /// The first key of the file, which a new database takes for its current
     /// one.
-    pub fn first(&self) -> &MasterKey {
-        &self.0[0]
+    pub fn first(&self) -> Option<&MasterKey> {
+        self.iter().next()
     }
 
     /// Opens a page token that any key at hand sealed under the same context.
     pub fn open_page_token(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.iter().find_map(|key| key.open_page_token(context, sealed))
-    }
-}
-
-/// The ring, and which of its keys the database names current: all replicas use
-/// that one for new work.
-#[derive(Debug)]
-pub struct Keys {
-    ring: KeyRing,
-    current: KeyId,
-}
-
-impl Keys {
-    /// The ring with its current key, if it holds that.
-    pub fn new(ring: KeyRing, current: KeyId) -> Option<Self> {
-        ring.get(&current)?;
-        Some(Self { ring, current })
-    }
-
-    /// The key for new work.
-    pub fn current(&self) -> &MasterKey {
-        self.ring.get(&self.current).expect("the ring was checked for it when this was made")
-    }
-
-    /// All the keys at hand.
-    pub fn ring(&self) -> &KeyRing {
-        &self.ring
     }
 }
 
@@ -225,6 +210,10 @@ mod tests {
         KeyRing::parse(text).expect("well-formed")
     }
 
+    fn first(ring: &KeyRing) -> &MasterKey {
+        ring.first().expect("a ring that was read holds a key")
+    }
+
     fn line(id: &str, byte: u8) -> String {
         KeyRing::line(&KeyId::new(id).expect("well-formed"), &[byte; 32]).to_string()
     }
@@ -232,7 +221,7 @@ mod tests {
     #[test]
     fn a_ring_reads_what_it_wrote_and_refuses_the_rest() {
         let ring = ring(&format!("# ours\n\n{}{}", line("a", 1), line("b", 2)));
-        assert_eq!(ring.first().id().as_str(), "a");
+        assert_eq!(first(&ring).id().as_str(), "a");
         assert!(ring.get(&KeyId::new("b").expect("well-formed")).is_some());
 
         assert_eq!(KeyRing::parse("").err(), Some(MalformedRing::Empty));
@@ -247,14 +236,14 @@ mod tests {
     #[test]
     fn check_values_tell_keys_apart() {
         let (one, two) = (ring(&line("a", 1)), ring(&line("a", 2)));
-        assert_ne!(one.first().check_value(), two.first().check_value());
-        assert_eq!(one.first().check_value(), ring(&line("a", 1)).first().check_value());
+        assert!(!first(&one).check_value().matches(first(&two).check_value()));
+        assert!(first(&one).check_value().matches(first(&ring(&line("a", 1))).check_value()));
     }
 
     #[test]
     fn page_tokens_open_only_unchanged_and_in_their_own_context() {
         let one = ring(&line("a", 1));
-        let sealed = one.first().seal_page_token(b"context", b"content");
+        let sealed = first(&one).seal_page_token(b"context", b"content");
         assert_eq!(one.open_page_token(b"context", &sealed).as_deref(), Some(b"content".as_slice()));
         assert_eq!(one.open_page_token(b"another", &sealed), None);
         for position in 0..sealed.len() * 8 {

@@ -168,6 +168,11 @@ impl From<Error> for Status {
             Error::Store(error) => unavailable(&error),
             Error::Unconfirmed(error) => unavailable(&error),
             Error::Busy(busy) => too_busy(busy),
+            Error::NoCurrentKey(_) => {
+                let mut details = info("CURRENT_KEY_MISSING");
+                details.set_retry_info(Some(RETRY_AFTER_FAULT));
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             Error::CallerEnded => bad_credential(),
             Error::NotPermitted => not_permitted(),
             Error::InvalidPageToken => BadField::new("page_token", "INVALID_PAGE_TOKEN", message).into(),

@@ -179,6 +179,7 @@ impl Cache {
                 Subject::Account(key) => drop(self.entries.remove(&Key::Holder(*key))),
                 // And with it every account that was loaded under it.
                 Subject::Policy => self.policy.store(None),
+                // Nothing that is held here depends on them.
                 Subject::Keys => {}
             }
         }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::{id::CredentialId, time::Timestamp},
+    keys::KeysAtHand,
     store::{self, Store},
 };
 
@@ -74,9 +75,9 @@ pub(super) struct Engine {
 impl Engine {
     /// Begins to follow the database; the task that does so ends when it is
     /// aborted.
-    pub(super) fn start(store: Store, limits: Limits) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(store: Store, limits: Limits, keys: Arc<KeysAtHand>) -> (Self, JoinHandle<()>) {
         let shared = Arc::new(Shared::new(limits.cache_bytes));
-        let rounds = tokio::spawn(Rounds::new(shared.clone(), store.head_reader(), limits.pace).run());
+        let rounds = tokio::spawn(Rounds::new(shared.clone(), store.head_reader(), limits.pace, keys).run());
         let loading = Loading::new(store.clone(), shared.clone(), limits.pace.timeout);
         (Self { store, shared, loading }, rounds)
     }

@@ -13,6 +13,7 @@ mod clock;
 mod engine;
 mod loading;
 mod prove;
+mod renewals;
 mod rounds;
 mod turns;
 mod uses;
@@ -34,6 +35,7 @@ use self::{
     cache::{Known, View},
     engine::Engine,
     prove::Prover,
+    renewals::Renewals,
 };
 use crate::{
     domain::{
@@ -41,9 +43,9 @@ use crate::{
         credential::{Forms, Presented},
         id::{CredentialId, SecretId},
         judgement::{Evidence, InactiveReason},
-        keys::Keys,
         scope::Scope,
     },
+    keys::KeysAtHand,
     store::{self, Store},
 };
 
@@ -66,7 +68,7 @@ pub struct Parts {
     /// The forms of credentials.
     pub forms: Forms,
     /// The keys of fingerprints.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<KeysAtHand>,
     /// Who hashes.
     pub bcrypt: Bcrypt,
     /// How many proofs by bcrypt are remembered.
@@ -134,8 +136,8 @@ impl Introspector {
     /// aborted; where it ends by itself, nothing is answered any more.
     pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
         let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits } = parts;
-        let (engine, following) = Engine::start(store.clone(), limits);
-        let prover = Prover::new(store, engine.clone(), keys, bcrypt, remembered_proofs);
+        let (engine, following) = Engine::start(store.clone(), limits, keys.clone());
+        let prover = Prover::new(keys, bcrypt, Renewals::new(store, engine.clone()), remembered_proofs);
         (Self { engine, forms, prover, manage_scope, staleness, uses: Uses::new() }, following)
     }
 

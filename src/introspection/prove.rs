@@ -1,6 +1,7 @@
 //! Is this presented secret one of the stored ones? By fingerprint where there
 //! is one under a key at hand, which is conclusive; else once by bcrypt, after
-//! which the proof is remembered and the fingerprint stored.
+//! which the proof is remembered and the fingerprint stored under the current
+//! key.
 //!
 //! A proof names a secret's id. Whether that secret is still alive is judged on
 //! each call.
@@ -10,26 +11,24 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
 
-use super::{Bcrypt, Busy, engine::Engine, turns::Turns};
+use super::{Bcrypt, Busy, renewals::Renewals, turns::Turns};
 use crate::{
     domain::{
         credential::Presented,
-        digest::Fingerprint,
         id::{CredentialId, SecretId},
-        keys::Keys,
         record::{Record, SecretRecord},
         time::Timestamp,
     },
-    store::{Store, detached},
+    keys::KeysAtHand,
+    store::detached,
 };
 
 /// Proves secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Prover {
-    store: Store,
-    engine: Engine,
-    keys: Arc<Keys>,
+    keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
+    renewals: Renewals,
     turns: Turns,
     remembered: Arc<Remembered>,
 }
@@ -55,10 +54,10 @@ enum Compared<'a> {
 
 impl Prover {
     /// Proves under `keys`, and remembers up to `capacity` proofs of bcrypt.
-    pub(super) fn new(store: Store, engine: Engine, keys: Arc<Keys>, bcrypt: Bcrypt, capacity: usize) -> Self {
+    pub(super) fn new(keys: Arc<KeysAtHand>, bcrypt: Bcrypt, renewals: Renewals, capacity: usize) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &crate::random::bytes::<32>());
         let remembered = Arc::new(Remembered { key, proofs: Cache::new(capacity) });
-        Self { store, engine, keys, bcrypt, turns: Turns::default(), remembered }
+        Self { keys, bcrypt, renewals, turns: Turns::default(), remembered }
     }
 
     /// Which of the record's secrets was presented, if that can be told without
@@ -92,12 +91,14 @@ impl Prover {
     }
 
     fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
+        let keys = self.keys.now();
         let mut open = Vec::new();
         for secret in &record.secrets {
             let stored = secret.fingerprint.as_ref();
-            match stored.and_then(|(key, stored)| Some((self.keys.ring().get(key)?, stored))) {
+            match stored.and_then(|(key, stored)| Some((keys.ring().get(key)?, stored))) {
                 None => open.push(secret),
                 Some((key, stored)) if key.fingerprint(&presented.plaintext).matches(stored) => {
+                    self.renew(presented, record.id, secret);
                     return Compared::Proved(secret.id);
                 }
                 Some(_) => {}
@@ -118,6 +119,9 @@ impl Prover {
         let digest = hmac::sign(&self.remembered.key, presented.plaintext.expose().as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
         if let Some(proved) = self.remembered.proofs.get(&(digest, secret.id)) {
+            if proved {
+                self.renew(presented, credential, secret);
+            }
             return Ok(proved);
         }
         let (prover, presented, secret) = (self.clone(), presented.clone(), secret.clone());
@@ -126,9 +130,7 @@ impl Prover {
                 let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
                 let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), secret.bcrypt.clone()).await?;
                 if proved {
-                    // Nobody waits for it: the proof stands without.
-                    let (prover, presented) = (prover.clone(), presented.clone());
-                    tokio::spawn(async move { prover.store_fingerprint(&presented, credential, secret.id).await });
+                    prover.renew(&presented, credential, &secret);
                 }
                 Ok(proved)
             };
@@ -137,16 +139,16 @@ impl Prover {
         .await
     }
 
-    /// Spares the next replica, and the next start of this one, the bcrypt. If
-    /// it fails, the proof stands all the same.
-    async fn store_fingerprint(&self, presented: &Presented, credential: CredentialId, secret: SecretId) {
-        let key = self.keys.current();
-        let fingerprint: Fingerprint = key.fingerprint(&presented.plaintext);
-        match self.store.store_fingerprint(secret, key.id().clone(), fingerprint).await {
-            Ok(()) => self.engine.forget(credential),
-            Err(error) => {
-                tracing::warn!(%secret, error = &error as &dyn std::error::Error, "the fingerprint was not stored");
-            }
+    /// Has the fingerprint of a secret that was proved stored under the current
+    /// key, where it is not: it spares the next replica, the next start, and those
+    /// who come once the other key is gone, the bcrypt.
+    fn renew(&self, presented: &Presented, credential: CredentialId, secret: &SecretRecord) {
+        let keys = self.keys.now();
+        let Ok(current) = keys.current() else {
+            return;
+        };
+        if secret.fingerprint.as_ref().is_none_or(|(key, _)| key != current.id()) {
+            self.renewals.offer(current, &presented.plaintext, credential, secret);
         }
     }
 }

@@ -18,7 +18,10 @@ use super::{
     cache::Cache,
     clock::{Clock, Instant},
 };
-use crate::store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHANGES, Since, Subject};
+use crate::{
+    keys::KeysAtHand,
+    store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHANGES, Since, Subject},
+};
 
 /// With more waiters than this in the last batch, rounds are paced.
 const HANDFUL: usize = 4;
@@ -111,6 +114,7 @@ pub(super) struct Rounds {
     shared: Arc<Shared>,
     head: HeadReader,
     pace: Pace,
+    keys: Arc<KeysAtHand>,
     applied: Option<Head>,
     // The latest changes up to what is applied, without gaps.
     recent: VecDeque<Changed>,
@@ -119,8 +123,9 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(shared: Arc<Shared>, head: HeadReader, pace: Pace) -> Self {
-        Self { shared, head, pace, applied: None, recent: VecDeque::new(), pending: Vec::new(), failing: false }
+    pub(super) fn new(shared: Arc<Shared>, head: HeadReader, pace: Pace, keys: Arc<KeysAtHand>) -> Self {
+        let (recent, pending) = (VecDeque::new(), Vec::new());
+        Self { shared, head, pace, keys, applied: None, recent, pending, failing: false }
     }
 
     /// Works, round after round, until it is dropped.
@@ -201,8 +206,11 @@ impl Rounds {
         let since = self.head.since(self.applied.map_or(i64::MAX, |applied| applied.revision)).await?;
         match missed(self.applied, &since) {
             Ok(missed) => {
-                let subjects = missed.iter().filter_map(|change| change.subjects.as_ref()).flatten();
-                self.shared.cache.publish(since.head, subjects);
+                let subjects = || missed.iter().filter_map(|change| change.subjects.as_ref()).flatten();
+                self.shared.cache.publish(since.head, subjects());
+                if subjects().any(|subject| *subject == Subject::Keys) {
+                    self.keys.look_again();
+                }
                 self.recent.extend(missed.iter().cloned());
                 let surplus = self.recent.len().saturating_sub(REMEMBERED_CHANGES);
                 self.recent.drain(..surplus);
@@ -221,6 +229,7 @@ impl Rounds {
                 let starts = self.shared.known().starts + 1;
                 self.shared.set_known(Known { applied: Some(since.head), starts });
                 self.shared.cache.start_over(since.head);
+                self.keys.look_again();
                 self.recent.clear();
             }
         }

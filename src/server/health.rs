@@ -1,6 +1,7 @@
-//! Can it answer? Asks the database, and tells health checks and `/readyz`.
+//! Can it serve? Asks the database, looks whether the current master key is at
+//! hand, and tells health checks and `/readyz`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -11,6 +12,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     grpc,
+    keys::KeysAtHand,
     store::{self, Store},
 };
 
@@ -25,18 +27,18 @@ pub(super) struct Board {
 
 impl Board {
     /// Tells the first answer.
-    pub(super) async fn new(health: HealthReporter, ready: watch::Sender<bool>, answers: bool) -> Self {
+    pub(super) async fn new(health: HealthReporter, ready: watch::Sender<bool>, serves: bool) -> Self {
         let board = Self { health, ready };
-        board.tell(answers).await;
+        board.tell(serves).await;
         board
     }
 
-    async fn tell(&self, answers: bool) {
-        let status = if answers { ServingStatus::Serving } else { ServingStatus::NotServing };
+    async fn tell(&self, serves: bool) {
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in names() {
             self.health.set_service_status(service, status).await;
         }
-        self.ready.send_replace(answers);
+        self.ready.send_replace(serves);
     }
 }
 
@@ -49,7 +51,8 @@ fn names() -> impl Iterator<Item = &'static str> {
 /// Asks again and again until `stop`, and tells what changed; then says that
 /// nothing is served, and lets those go who watch: their streams would keep the
 /// server from ending.
-pub(super) async fn watch(store: Store, mut board: Board, stop: CancellationToken) {
+pub(super) async fn watch(store: Store, keys: Arc<KeysAtHand>, mut board: Board, stop: CancellationToken) {
+    let mut answered = *board.ready.borrow();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -57,16 +60,21 @@ pub(super) async fn watch(store: Store, mut board: Board, stop: CancellationToke
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let answers = ask(&store).await;
-        let answered = *board.ready.borrow();
-        match (answered, &answers) {
+        let answer = ask(&store).await;
+        match (answered, &answer) {
             (true, Err(error)) => {
                 tracing::error!(error = error as &dyn std::error::Error, "the database does not answer: not serving");
             }
             (false, Ok(())) => tracing::info!("the database answers again"),
-            (true, Ok(())) | (false, Err(_)) => continue,
+            (true, Ok(())) | (false, Err(_)) => {}
         }
-        board.tell(answers.is_ok()).await;
+        answered = answer.is_ok();
+        // Where the key is missing, whoever looks for it says so.
+        let serves = answered && keys.now().current().is_ok();
+        let served = *board.ready.borrow();
+        if serves != served {
+            board.tell(serves).await;
+        }
     }
     board.tell(false).await;
     for service in names() {

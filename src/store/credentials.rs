@@ -3,21 +3,19 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, prelude::Expr,
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    prelude::Expr,
 };
 use uuid::Uuid;
 
 use super::{
-    Error, Snapshot, Store, Transaction,
+    Error, Snapshot, Transaction,
     convert::{self, kind_code, reason_code},
     entity,
 };
 use crate::domain::{
     credential::Kind,
-    digest::Fingerprint,
-    id::{CredentialId, SecretId},
-    keys::KeyId,
+    id::CredentialId,
     record::{Record, Revocation, SecretRecord},
     role::Role,
     time::Timestamp,
@@ -208,28 +206,5 @@ impl Transaction {
             .exec(self.connection())
             .await?;
         Ok(())
-    }
-}
-
-impl Store {
-    /// Keeps the fingerprint of a secret that bcrypt proved. It cuts neither
-    /// way, and so is no change.
-    pub async fn store_fingerprint(&self, secret: SecretId, key: KeyId, fingerprint: Fingerprint) -> Result<(), Error> {
-        let store = self.clone();
-        self.change(async move {
-            let transaction = store.begin().await?;
-            let row = entity::secret::ActiveModel {
-                key_id: Set(Some(key.to_string())),
-                fingerprint: Set(Some(fingerprint.expose().to_vec())),
-                ..Default::default()
-            };
-            entity::secret::Entity::update_many()
-                .set(row)
-                .filter(entity::secret::Column::Id.eq(secret.uuid()))
-                .exec(transaction.connection())
-                .await?;
-            transaction.commit_unrecorded().await
-        })
-        .await
     }
 }

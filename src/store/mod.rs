@@ -12,6 +12,7 @@ mod convert;
 mod credentials;
 mod entity;
 mod error;
+mod fingerprints;
 mod head;
 mod keys;
 mod lists;
@@ -37,8 +38,8 @@ pub use self::{
     connect::{Config, ConnectError, Location, Url},
     credentials::{Lock, NewSecret},
     error::Error,
+    fingerprints::NewFingerprint,
     head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},
-    keys::CurrentKey,
     lists::{OverCap, SessionFilter, TokenFilter, TokenStates, Usage},
     load::Fill,
     migrate::MigrateError,

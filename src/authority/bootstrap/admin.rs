@@ -14,7 +14,7 @@ use crate::{
         credential::{Forms, Kind, Plaintext},
         digest::BcryptHash,
         id::{CredentialId, SecretId},
-        keys::Keys,
+        keys::{Keys, MasterKey},
         network::Networks,
         record::{Record, Revocation, RevocationReason, SecretRecord},
         role::{Role, Roles},
@@ -61,7 +61,7 @@ pub async fn ensure_admin(
     if transaction.credential(id).await?.is_some() {
         return Err(Error::AdminTokenUsed(path.to_owned()));
     }
-    let record = admin_record(keys, id, &plaintext, bcrypt, transaction.now().await?);
+    let record = admin_record(keys.current()?, id, &plaintext, bcrypt, transaction.now().await?);
     transaction.insert_credential(&record, None).await?;
     if provisioned.is_none() {
         write_private(path, &line_of(&plaintext), Existing::Refuse)?;
@@ -95,7 +95,7 @@ pub async fn reset_admin(
         transaction.revoke_credential(lost, revocation).await?;
         change = change.and(Change::new([Subject::Credential(lost)], event("service.revoke", &lost.to_string())));
     }
-    let record = admin_record(keys, id, &plaintext, bcrypt, now);
+    let record = admin_record(keys.current()?, id, &plaintext, bcrypt, now);
     transaction.insert_credential(&record, None).await?;
     write_private(path, &line_of(&plaintext), Existing::Replace)?;
     let change = change.and(Change::new([Subject::Credential(id)], event("service.create", &id.to_string())));
@@ -122,8 +122,13 @@ async fn mint_admin(forms: &Forms, bcrypt: &Bcrypt, now: Timestamp) -> Result<Ne
     Ok((id, plaintext, hash))
 }
 
-fn admin_record(keys: &Keys, id: CredentialId, plaintext: &Plaintext, bcrypt: BcryptHash, now: Timestamp) -> Record {
-    let key = keys.current();
+fn admin_record(
+    key: &MasterKey,
+    id: CredentialId,
+    plaintext: &Plaintext,
+    bcrypt: BcryptHash,
+    now: Timestamp,
+) -> Record {
     let mut record = service_record(id, ADMIN, Roles::from_iter([Role::Admin]), Networks::ANY, now);
     "system:bootstrap".clone_into(&mut record.created_by);
     record.hint = plaintext.hint();

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::Path,
 };
 
@@ -18,18 +18,28 @@ pub(super) enum Existing {
     Keep,
     Refuse,
     Replace,
+    /// It is replaced, by one of the same owner and mode: who read it before
+    /// reads it now.
+    Amend,
 }
 
 pub(super) fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::File { verb, path: path.to_owned(), source }
 }
 
-/// Reads a file that only its owner should read; none where there is none.
+/// Reads a file; none where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+/// Reads a file, and says where others than its owner may read it.
 pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path)(error)),
+    let Some(text) = read(path)? else {
+        return Ok(None);
     };
     let mode = fs::metadata(path).map_err(failed("read", path))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -41,15 +51,28 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Err
 /// Writes a file that only its owner may read, whole or not at all, and syncs
 /// it.
 pub(super) fn write_private(path: &Path, text: &str, existing: Existing) -> Result<(), Error> {
+    let amended = match existing {
+        // Not a link to it.
+        Existing::Amend => Some(fs::canonicalize(path).map_err(failed("write", path))?),
+        Existing::Keep | Existing::Refuse | Existing::Replace => None,
+    };
+    let path = amended.as_deref().unwrap_or(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(failed("write", path))?;
     let temporary = path.with_added_extension(format!("{:016x}", u64::from_ne_bytes(random::bytes())));
     let write = || {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        if existing == Existing::Amend {
+            let (before, now) = (fs::metadata(path)?, file.metadata()?);
+            if (before.uid(), before.gid()) != (now.uid(), now.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            file.set_permissions(before.permissions())?;
+        }
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         match existing {
-            Existing::Replace => fs::rename(&temporary, path)?,
+            Existing::Replace | Existing::Amend => fs::rename(&temporary, path)?,
             Existing::Refuse | Existing::Keep => match fs::hard_link(&temporary, path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && existing == Existing::Keep => {}
                 other => other?,

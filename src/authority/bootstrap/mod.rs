@@ -1,6 +1,6 @@
 //! What must be there before the first call? A master key that is the
 //! database's, the policy of the settings file, and one credential with the
-//! role admin.
+//! role admin. How the first and the last are replaced is here too.
 //!
 //! Files are written and synced before the database commits to what is in
 //! them, so that no crash leaves a database that names what nobody has.
@@ -9,16 +9,21 @@ mod admin;
 mod files;
 mod keys;
 mod policy;
+mod rotation;
 
 use std::{io, path::PathBuf};
 
 pub use self::{
     admin::{ensure_admin, reset_admin},
-    keys::load_keys,
+    keys::{Reread, load_keys, reread_keys},
     policy::apply_policy,
+    rotation::{Added, KeyState, KeyStates, add_key, list_keys, promote_key},
 };
 use crate::{
-    domain::{keys::MalformedRing, policy::InvalidPolicy},
+    domain::{
+        keys::{MalformedRing, NoCurrentKey},
+        policy::InvalidPolicy,
+    },
     introspection::Busy,
     store::{self, Event},
 };
@@ -72,17 +77,33 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The ring has another key under the current one's name.
+    /// The current key was lost since it was loaded.
+    #[error(transparent)]
+    NoCurrentKey(#[from] NoCurrentKey),
+    /// The ring has another key under a name that the database knows.
     #[error(
         "the key {id:?} in {path} is not the database's master key of that name; \
          copy the file from a server that has it, or name it in keys.master_key_file"
     )]
     OtherKey {
-        /// The key that the database names.
+        /// The name.
         id: String,
         /// The file.
         path: PathBuf,
     },
+    /// The key to be promoted is not in the ring.
+    #[error(
+        "there is no key {id:?} in {path}; `token-authority keys add` makes one, `token-authority keys list` shows them"
+    )]
+    NoSuchKey {
+        /// The key that was asked for.
+        id: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The name of a key to be added is another's, or was.
+    #[error("the name {0:?} is or was another master key's; give another one, or none")]
+    KeyIdTaken(String),
     /// The admin token's file holds something else.
     #[error("{0} holds no service credential in its canonical form; remove it, or put the right one there")]
     AdminToken(PathBuf),

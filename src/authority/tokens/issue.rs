@@ -78,7 +78,7 @@ impl Authority {
                 let now = opened.now;
                 let id = CredentialId::at(now, random::bytes());
                 let forms = &authority.rules.forms;
-                let (plaintext, secret) = hashed.mint(forms, authority.keys.current(), Kind::Personal, id, now);
+                let (plaintext, secret) = hashed.mint(forms, authority.keys.now().current()?, Kind::Personal, id, now);
                 let record = Record {
                     id,
                     kind: Kind::Personal,

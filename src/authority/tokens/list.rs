@@ -60,7 +60,7 @@ impl Authority {
                     limit: page.limit(),
                 };
                 let mut records = snapshot.list_tokens(&filter, now).await?;
-                let next = authority.cut(&page, &mut records, |record| record.id.to_string());
+                let next = authority.cut(&page, &mut records, |record| record.id.to_string())?;
                 let views = views(&snapshot, &holder, &policy, records, now).await?;
                 snapshot.end().await?;
                 Ok((views, next))

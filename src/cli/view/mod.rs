@@ -11,6 +11,7 @@
 
 mod account;
 mod identity;
+mod keys;
 mod service;
 mod table;
 mod token;
@@ -25,6 +26,7 @@ use crate::domain::text::is_invisible;
 pub(super) use self::{
     account::{AccountDeleted, AccountShown, AccountView, AccountsListed},
     identity::Identity,
+    keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},
     table::{Card, Listing},
     token::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},

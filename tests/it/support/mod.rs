@@ -9,6 +9,7 @@ pub(crate) mod contract;
 pub(crate) mod database;
 pub(crate) mod forge;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod process;
