@@ -40,8 +40,8 @@ pub(crate) struct Door {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It may have been done or not.
-    InDoubt,
+    /// It may have been done or not; why.
+    InDoubt(String),
     /// It was not done, and should have been.
     Refused(String),
 }
@@ -198,9 +198,11 @@ fn request_of<T>(credential: &str, message: T, deadline: Duration) -> Request<T>
 /// that cannot answer.
 fn failure(error: &CallError) -> Failure {
     match (error.code, &error.reason) {
-        (_, None) | (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted, _) => {
-            Failure::InDoubt
-        }
+        (code, None) => Failure::InDoubt(format!("{code:?}")),
+        (
+            code @ (Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted),
+            Some(reason),
+        ) => Failure::InDoubt(format!("{code:?} {reason}")),
         (code, Some(reason)) => Failure::Refused(format!("{code:?} {reason}: {}", error.message)),
     }
 }

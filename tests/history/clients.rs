@@ -77,8 +77,8 @@ pub(crate) async fn take(run: &Run, world: &World, door: &Door, step: &Step, dea
             run.count("writes acknowledged");
             true
         }
-        Err(Failure::InDoubt) => {
-            run.count("writes in doubt");
+        Err(Failure::InDoubt(why)) => {
+            run.count(&format!("writes in doubt ({why})"));
             false
         }
         Err(Failure::Refused(refusal)) => {
@@ -99,7 +99,7 @@ async fn ask(run: Arc<Run>, world: Arc<World>, door: Door, inquiry: Inquiry, dea
             run.count_answer(&answer);
             world.answered(question, answer, &door.via, start, run.now());
         }
-        Err(Failure::InDoubt) => run.count("reads unanswered"),
+        Err(Failure::InDoubt(why)) => run.count(&format!("reads unanswered ({why})")),
         Err(Failure::Refused(refusal)) => {
             run.fail(format!("account {}: {question} by {} is refused: {refusal}", world.account, door.via));
         }

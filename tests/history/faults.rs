@@ -19,10 +19,8 @@ use super::{
 const POLICY_TURN: Duration = Duration::from_secs(8);
 
 /// The policy in force, and who raises it: one at a time.
-#[derive(Default)]
 pub(crate) struct PolicyWriter(Mutex<PolicyState>);
 
-#[derive(Default)]
 struct PolicyState {
     version: u64,
     // An account that shows which version is in force.
@@ -109,6 +107,11 @@ async fn hold(run: &Run, replica: &Replica, mode: Mode, time: Duration) {
 }
 
 impl PolicyWriter {
+    /// This version is in force.
+    pub(crate) fn new(version: u64) -> Self {
+        Self(Mutex::new(PolicyState { version, world: None }))
+    }
+
     pub(crate) async fn version(&self) -> u64 {
         self.0.lock().await.version
     }

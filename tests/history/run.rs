@@ -24,6 +24,7 @@ use super::{
 
 const WRITERS: u64 = 6;
 const READERS: u64 = 8;
+const FIRST_POLICY: u64 = 1;
 /// Fewer answers a second, or acknowledged writes, prove nothing.
 const LEAST_READS: u64 = 10;
 const LEAST_WRITES: u64 = 2;
@@ -93,7 +94,7 @@ pub(crate) async fn run(backend: Backend, replicas: usize) {
 impl Run {
     async fn new(backend: Backend, replicas: usize, seed: u64) -> Self {
         let first = Replica::new("A", backend.database()).await;
-        first.start(0).await;
+        first.start(FIRST_POLICY).await;
         let admin = first.admin_token();
         let mut all = vec![first];
         for name in ["B", "C"].iter().take(replicas - 1) {
@@ -101,13 +102,13 @@ impl Run {
         }
         // The last one joins late.
         for replica in all.iter().take(replicas - 1).skip(1) {
-            replica.start(0).await;
+            replica.start(FIRST_POLICY).await;
         }
         Self {
             seed,
             admin,
             replicas: all,
-            policy: PolicyWriter::default(),
+            policy: PolicyWriter::new(FIRST_POLICY),
             began: Instant::now(),
             over: CancellationToken::new(),
             worlds: Mutex::default(),
