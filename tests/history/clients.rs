@@ -32,13 +32,13 @@ pub(crate) async fn write(run: Arc<Run>, stream: u64) {
             };
             let (state, steps) = world.state();
             let step = next_step(&state, steps, &mut random);
-            if !take(&run, &world, &door, &step, random.millis(500, 3_000)).await {
+            if !take(&run, &world, &door, &step, random.millis(1_000, 4_000)).await {
                 break;
             }
             // Whoever asks now has to see it, wherever.
             for door in run.doors() {
                 if let Some(inquiry) = world.inquiry(&mut random) {
-                    let deadline = random.millis(300, 1_500);
+                    let deadline = random.millis(500, 3_000);
                     probes.spawn(ask(run.clone(), world.clone(), door, inquiry, deadline));
                 }
             }
@@ -62,7 +62,7 @@ pub(crate) async fn read(run: Arc<Run>, stream: u64) {
     while !run.is_over() {
         let inquiry = run.any_world(&mut random).and_then(|world| Some((world.inquiry(&mut random)?, world)));
         if let (Some((inquiry, world)), Some(door)) = (inquiry, run.door(&mut random)) {
-            ask(run.clone(), world, door, inquiry, random.millis(200, 1_500)).await;
+            ask(run.clone(), world, door, inquiry, random.millis(500, 3_000)).await;
         }
         run.pause(random.millis(0, 25)).await;
     }

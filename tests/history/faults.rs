@@ -37,7 +37,7 @@ pub(crate) async fn disturb(run: Arc<Run>, replica: usize, stream: u64) {
         replica.start(run.policy.version().await).await;
     }
     loop {
-        run.pause(random.millis(100, 1_500)).await;
+        run.pause(random.millis(300, 3_000)).await;
         if run.is_over() {
             return;
         }

@@ -18,14 +18,13 @@ const STARTS: usize = 20;
 
 /// Times that a run of seconds meets; and a log of changes so short that who was
 /// away for a while has to start over.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("DATABASE__ACQUIRE_TIMEOUT", "1s"),
     ("DATABASE__LOCK_TIMEOUT", "1s"),
-    ("DATABASE__STATEMENT_TIMEOUT", "1500ms"),
-    ("DATABASE__CALL_TIMEOUT", "2s"),
+    ("DATABASE__STATEMENT_TIMEOUT", "2s"),
+    ("DATABASE__CALL_TIMEOUT", "3s"),
     ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT", "1s"),
     ("DATABASE__MAX_CONNECTIONS", "8"),
-    ("INTROSPECTION__TIMEOUT", "700ms"),
     ("INTROSPECTION__CACHE_MIB", "1"),
     ("RETENTION__CHANGES", "1500ms"),
     ("RETENTION__INTERVAL", "500ms"),
