@@ -218,6 +218,7 @@ impl Rounds {
             }
             Err(why) => {
                 if why != StartOver::First {
+                    self.pending.clear();
                     tracing::warn!(
                         revision = since.head.revision,
                         reason = %why,

@@ -95,12 +95,7 @@ impl HeadReader {
             return Ok(Confirmation { head, time });
         }
         let rows = self.rows(ASK, None).await?;
-        let row = rows.first().ok_or_else(|| Error::unreadable("head", "no row"))?;
-        if row.try_get(0)? {
-            // The primary may be found under the same name by now.
-            self.connection = None;
-            return Err(Error::Standby);
-        }
+        let row = self.of_primary(&rows)?;
         Ok(Confirmation { head: head(row, 2)?, time: convert::timestamp(row.try_get(1)?)? })
     }
 
@@ -110,23 +105,34 @@ impl HeadReader {
             return self.embedded_since(revision).await;
         }
         let query = format!(
-            "SELECT h.epoch, h.revision, h.tag, c.revision, c.tag, c.subjects FROM head h \
+            "SELECT pg_is_in_recovery(), h.epoch, h.revision, h.tag, c.revision, c.tag, c.subjects FROM head h \
              LEFT JOIN changes c ON c.revision >= {revision} AND c.revision <= h.revision \
              ORDER BY c.revision LIMIT {}",
             MAX_CHANGES + 1
         );
         let rows = self.rows("", Some(query)).await?;
-        let first = rows.first().ok_or_else(|| Error::unreadable("head", "no row"))?;
-        let head = head(first, 0)?;
+        let head = head(self.of_primary(&rows)?, 1)?;
         let changes = rows.iter().map(|row| {
-            let revision: Option<i64> = row.try_get(3)?;
+            let revision: Option<i64> = row.try_get(4)?;
             let Some(revision) = revision else {
                 return Ok(None);
             };
-            Ok(Some(Changed { revision, tag: row.try_get(4)?, subjects: subjects(row.try_get(5)?) }))
+            Ok(Some(Changed { revision, tag: row.try_get(5)?, subjects: subjects(row.try_get(6)?) }))
         });
         let changes = changes.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
         Ok(Since { head, changes })
+    }
+
+    /// The first row of an answer, whose first column tells of a standby: each
+    /// statement may have reached another server, behind a pooler.
+    fn of_primary<'a>(&mut self, rows: &'a [PgRow]) -> Result<&'a PgRow, Error> {
+        let row = rows.first().ok_or_else(|| Error::unreadable("head", "no row"))?;
+        if row.try_get(0)? {
+            // The primary may be found under the same name by now.
+            self.connection = None;
+            return Err(Error::Standby);
+        }
+        Ok(row)
     }
 
     /// One statement: prepared where `fixed`, else sent as text.

@@ -62,7 +62,7 @@ async fn a_revocation_is_seen_within_the_staleness_every_time() {
         let (here, elsewhere) = (&replicas.admins[number % 3], replicas.others(number % 3));
         let issued = here.issue(&format!("account-{}", number % 10), "revoked", &[]).await;
         // By the setting, and by the request.
-        let question = stale(&issued.secret, (number % 2 == 0).then_some(STALENESS));
+        let question = stale(&issued.secret, number.is_multiple_of(2).then_some(STALENESS));
         for actor in elsewhere {
             assert!(actor.try_introspect(question.clone()).await.unwrap().active);
         }

@@ -6,6 +6,7 @@ use crate::protocol::Protocol;
 
 /// Within which bounds all interleavings are looked at.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing that may happen or not, by itself")]
 pub(crate) struct Bounds {
     /// How many write, each once.
     pub(crate) writers: u8,

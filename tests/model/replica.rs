@@ -175,13 +175,13 @@ impl Replica {
             }
         }
         if self.rounds == Rounds::Idle {
-            let reached = |call: &usize| self.fills[*call].is_some_and(|fill| self.is_reached(&fill, protocol));
+            let reached = |call: &usize| self.fills[*call].is_some_and(|fill| self.is_reached(fill, protocol));
             steps.extend((0..CALLS).filter(reached).map(Step::Place));
         }
         // Where nobody waits, others may have asked for a fresh confirmation for
         // those who come later.
         let waiting = self.calls.iter().any(|call| matches!(call, Call::Waiting { .. }));
-        let pending = self.fills.iter().flatten().any(|fill| !self.is_reached(fill, protocol));
+        let pending = self.fills.iter().flatten().any(|fill| !self.is_reached(*fill, protocol));
         if self.rounds != Rounds::Idle || waiting || pending || bounds.refreshed {
             steps.push(Step::Round);
         }
@@ -259,7 +259,7 @@ impl Replica {
     fn deliver(&mut self, call: usize, database: &Database, protocol: Protocol) {
         let Call::Loaded { fill, known, starts } = self.calls[call] else { return };
         if protocol == Protocol::TwoWriters {
-            let reached = self.is_reached(&fill, protocol);
+            let reached = self.is_reached(fill, protocol);
             let changed = self.changed_since(fill.head, protocol).filter(|_| reached);
             match changed {
                 Some(changed) => self.calls[call] = Call::Holding { fill, changed },
@@ -361,7 +361,7 @@ impl Replica {
     }
 
     /// Whether the rounds have come as far as what was loaded.
-    fn is_reached(&self, fill: &Fill, protocol: Protocol) -> bool {
+    fn is_reached(&self, fill: Fill, protocol: Protocol) -> bool {
         protocol == Protocol::NewFillHeld || self.applied.is_some_and(|applied| fill.head.revision <= applied.revision)
     }
 
