@@ -141,7 +141,7 @@ async fn a_revocation_is_seen_at_once_by_every_replica_every_time() {
             remember(&elsewhere, &questions).await;
             for (round, (issued, question)) in lot.zip(issued.iter().zip(&questions)) {
                 let watched = traffic.watch(revoker, &issued.secret);
-                if round % 2 == 0 {
+                if round.is_multiple_of(2) {
                     here.revoke(&issued.token.token_id).await.unwrap();
                 } else {
                     here.revoke_secret(&issued.secret).await.unwrap();

@@ -104,7 +104,7 @@ impl Actor {
     ) -> Result<Vec<IntrospectResponse>, CallError> {
         let judged = |result| match result {
             batch_introspect_result::Result::Response(response) => response,
-            failure => panic!("it was not judged: {failure:?}"),
+            failure @ batch_introspect_result::Result::Failure(_) => panic!("it was not judged: {failure:?}"),
         };
         Ok(self.batch_results(requests).await?.into_iter().map(judged).collect())
     }
