@@ -32,10 +32,10 @@ const REVOCATIONS: usize = 300;
 const CHANGES: usize = 40;
 /// Revoke side by side, so that more than a handful ask each replica, and its
 /// confirmations are paced.
-const REVOKERS: usize = 16;
+const REVOKERS: usize = 24;
 /// Ask beside them, at each replica.
 const ASKING: usize = 2;
-/// So many tokens are issued together.
+/// So many tokens are issued, and asked about, before the first is revoked.
 const LOT: usize = 10;
 
 /// Calls beside the test.
@@ -133,12 +133,15 @@ async fn a_revocation_is_seen_at_once_by_every_replica_every_time() {
             let replica = first / LOT;
             let (here, elsewhere) = (&replicas.admins[replica % 3], replicas.others(replica % 3));
             let account = format!("account-{revoker}");
-            let issued = join_all(lot.clone().map(|_| here.issue(&account, "revoked", &[]))).await;
+            let mut issued = Vec::with_capacity(LOT);
+            for _ in lot.clone() {
+                issued.push(here.issue(&account, "revoked", &[]).await);
+            }
             let questions: Vec<_> = issued.iter().map(|issued| question(&issued.secret, &[])).collect();
             remember(&elsewhere, &questions).await;
             for (round, (issued, question)) in lot.zip(issued.iter().zip(&questions)) {
                 let watched = traffic.watch(revoker, &issued.secret);
-                if round % 2 == 0 {
+                if round.is_multiple_of(2) {
                     here.revoke(&issued.token.token_id).await.unwrap();
                 } else {
                     here.revoke_secret(&issued.secret).await.unwrap();

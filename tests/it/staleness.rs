@@ -23,7 +23,7 @@ use crate::support::{
 /// With the other tests; see `rounds`.
 const TOKENS: usize = 60;
 /// Tokens that are asked about without a pause side by side.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 24;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A question whose answer may be so stale; none: as the settings have it.
