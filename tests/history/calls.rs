@@ -58,6 +58,10 @@ impl Door {
         self.is_open.store(false, Ordering::SeqCst);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::SeqCst)
+    }
+
     /// Asks about a credential.
     pub(crate) async fn introspect(&self, caller: &str, token: String, deadline: Duration) -> Result<Answer, Failure> {
         let request = IntrospectRequest { token, ..IntrospectRequest::default() };
@@ -160,7 +164,7 @@ impl Door {
             Ok(result) => result.map(Response::into_inner).map_err(CallError::from),
             Err(_elapsed) => Err(Status::deadline_exceeded("no reply in time").into()),
         };
-        if self.is_open.load(Ordering::SeqCst) {
+        if self.is_open() {
             return result;
         }
         Err(Status::unavailable("the process has ended").into())

@@ -171,7 +171,8 @@ impl Run {
             let faults = self.faults.lock().unwrap();
             let meanwhile = faults.iter().filter(|fault| fault.end >= found.from && fault.start <= found.to);
             let meanwhile: Vec<_> = meanwhile.map(|fault| fault.text.as_str()).collect();
-            let history = [&found.history, "faults meanwhile that are over:", &meanwhile.join("\n")].join("\n");
+            let history =
+                [&found.history, "faults meanwhile, but for those still there:", &meanwhile.join("\n")].join("\n");
             drop(faults);
             self.fail(history);
         }
