@@ -28,6 +28,7 @@ pub(crate) fn be_patient(settings: &mut Settings) {
     settings.database.lock_timeout = Span(Duration::from_secs(20));
     settings.database.statement_timeout = Span(Duration::from_secs(22));
     settings.database.call_timeout = Span(Duration::from_secs(25));
+    settings.introspection.timeout = Span(Duration::from_secs(20));
 }
 
 /// The same for a server in a process of its own.
@@ -36,5 +37,6 @@ pub(crate) fn set_patience(command: &mut Command) {
         .env("TOKEN_AUTHORITY__DATABASE__ACQUIRE_TIMEOUT", "20s")
         .env("TOKEN_AUTHORITY__DATABASE__LOCK_TIMEOUT", "20s")
         .env("TOKEN_AUTHORITY__DATABASE__STATEMENT_TIMEOUT", "22s")
-        .env("TOKEN_AUTHORITY__DATABASE__CALL_TIMEOUT", "25s");
+        .env("TOKEN_AUTHORITY__DATABASE__CALL_TIMEOUT", "25s")
+        .env("TOKEN_AUTHORITY__INTROSPECTION__TIMEOUT", "20s");
 }
