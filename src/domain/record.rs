@@ -129,9 +129,10 @@ impl Record {
         };
         let secrets = self.secrets.iter().map(|secret| {
             let key = secret.fingerprint.as_ref().map_or(0, |(key, _)| key.as_str().len());
-            size_of::<SecretRecord>() + secret.bcrypt.expose().len() + key
+            secret.bcrypt.expose().len() + key
         });
-        texts + scopes + self.networks.heap_bytes() + secrets.sum::<usize>()
+        let secrets = self.secrets.capacity() * size_of::<SecretRecord>() + secrets.sum::<usize>();
+        texts + scopes + self.networks.heap_bytes() + secrets
     }
 
     /// Its secret of that id.

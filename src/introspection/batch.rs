@@ -10,6 +10,10 @@ use crate::{
     store::{self, Fill},
 };
 
+/// So many loads may wait to be held; what comes on top is loaded again when it
+/// is next asked for.
+const MAX_FILLS: usize = 64;
+
 /// What a round brought its waiters: a confirmation that began after they had
 /// come, or the reason why there is none.
 pub(super) type Outcome = Result<(), Arc<store::Error>>;
@@ -73,7 +77,13 @@ impl Inbox {
 
     /// Gives what was loaded to be held.
     pub(super) fn hold(&self, fill: Arc<Fill>) {
-        self.open().fills.push(fill);
+        {
+            let mut open = self.open();
+            if open.fills.len() >= MAX_FILLS {
+                return;
+            }
+            open.fills.push(fill);
+        }
         self.wanted.notify_one();
     }
 
@@ -136,7 +146,36 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        domain::{
+            policy::{Document, Policy},
+            time::Timestamp,
+        },
+        store::Head,
+    };
+
+    #[tokio::test]
+    async fn while_a_round_takes_long_not_everything_that_is_loaded_waits() {
+        let inbox = Inbox::default();
+        let fill = Arc::new(Fill {
+            head: Head { epoch: Uuid::nil(), revision: 0, tag: Uuid::nil() },
+            time: Timestamp::MAX,
+            policy: Arc::new(Policy::new(Document::default()).expect("well-formed")),
+            records: HashMap::new(),
+            holders: HashMap::new(),
+        });
+        for _ in 0..2 * MAX_FILLS {
+            inbox.hold(fill.clone());
+        }
+        assert_eq!(inbox.work().await.fills.len(), MAX_FILLS);
+        inbox.hold(fill);
+        assert_eq!(inbox.work().await.fills.len(), 1);
+    }
 
     #[tokio::test]
     async fn whoever_comes_after_the_batch_was_taken_waits_for_the_next() {

@@ -184,6 +184,8 @@ fn records(rows: &[QueryResult]) -> Result<(Vec<Record>, Vec<Account>), Error> {
     let records = credentials.into_values().map(|(credential, mut secrets)| {
         // Newest first.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.id));
+        // It is kept: a vector that grew has room for four.
+        secrets.shrink_to_fit();
         convert::record(credential, secrets)
     });
     let accounts = accounts.into_values().map(convert::account);

@@ -8,7 +8,11 @@ mod support;
 
 mod accounts;
 mod batch_introspect;
+#[cfg(target_os = "linux")]
+mod bounds;
 mod caps;
+#[cfg(target_os = "linux")]
+mod clocks;
 mod command_line;
 mod crashes;
 mod desktop_sessions;
@@ -20,6 +24,7 @@ mod faults_locks;
 mod faults_outage;
 mod faults_paused;
 mod faults_silence;
+mod forks;
 mod host_commands;
 mod introspect;
 mod issue_token;

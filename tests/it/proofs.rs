@@ -6,12 +6,49 @@ use token_authority::{client::CallError, proto::v1::IntrospectRequest, settings:
 use tonic::Code;
 
 use crate::support::{
-    Backend, TestServer, assert_refused, forge::wrong_secret, issue_request, settings::be_patient, wait::until,
+    Backend, TestServer, assert_refused, calls::question, forge::wrong_secret, issue_request, seed::many,
+    settings::be_patient, wait::until,
 };
 
 const CALLS: usize = 50;
+const MINTERS: usize = 16;
 
-on_both_databases!(a_secret_without_a_fingerprint_is_proved_once, two_that_want_to_hash_wait_and_the_rest_come_back);
+on_both_databases!(
+    minted_tokens_need_no_bcrypt_after_a_restart,
+    a_secret_without_a_fingerprint_is_proved_once,
+    two_that_want_to_hash_wait_and_the_rest_come_back,
+);
+
+/// A hundred thousand with `TOKEN_AUTHORITY_TEST_TOKENS=100000`.
+async fn minted_tokens_need_no_bcrypt_after_a_restart(backend: Backend) {
+    let tokens = many(400);
+    let server = TestServer::configured(backend, None, be_patient).await;
+    let database = server.database.clone();
+    let admin = server.admin().await;
+    let mint = async |minter: u64| {
+        let mut secrets = Vec::new();
+        for number in (minter..tokens).step_by(MINTERS) {
+            // Beside the actor, which would look for each of them at the end.
+            let request = issue_request(&format!("account-{minter}"), &number.to_string(), &[]);
+            let issued = admin.call(admin.client.tokens().issue_token(request)).await.expect("the token is issued");
+            secrets.push(issued.secret);
+        }
+        secrets
+    };
+    let secrets = join_all((0..MINTERS as u64).map(mint)).await.concat();
+    assert!(server.server.bcrypt_runs() >= tokens, "each was hashed");
+    server.end().await;
+
+    let server = TestServer::on(database.clone(), &database.settings(None)).await;
+    let admin = server.admin().await;
+    for secrets in secrets.chunks(500) {
+        let questions = secrets.iter().map(|secret| question(secret, &[])).collect();
+        assert!(admin.batch_introspect(questions).await.unwrap().iter().all(|answer| answer.active));
+    }
+    assert_eq!(server.server.bcrypt_runs(), 0);
+    println!("{backend:?}: {} tokens were introspected after a restart, and bcrypt never ran", secrets.len());
+    server.end().await;
+}
 
 /// As an imported token has none yet, or one whose key was lost.
 async fn a_secret_without_a_fingerprint_is_proved_once(backend: Backend) {

@@ -64,6 +64,29 @@ impl Database {
         self.url.as_deref()
     }
 
+    pub(crate) fn backend(&self) -> Backend {
+        match self.url {
+            None => Backend::Sqlite,
+            Some(_) => Backend::Postgres,
+        }
+    }
+
+    /// The same under another URL.
+    pub(crate) fn at(&self, url: String) -> Self {
+        Self { url: Some(url), ..self.clone() }
+    }
+
+    /// This database as it is now, beside it, as a backup or a standby has it.
+    /// Whoever is connected to it is cut off.
+    pub(crate) fn copied(&self) -> Self {
+        self.at(self.cluster().copy_database(self.postgres_url()))
+    }
+
+    /// Puts another database of the same cluster in the place of this one.
+    pub(crate) fn replace_by(&self, other: &Self) {
+        self.cluster().rename_database(other.postgres_url(), self.postgres_url());
+    }
+
     /// Quick settings for a test: any port, cheap hashes; the rest from `file`
     /// (a path below the repository) or the defaults.
     pub(crate) fn settings(&self, file: Option<&str>) -> Settings {
@@ -112,19 +135,20 @@ impl Database {
                 .filter_map(|name| fs::read(self.data_dir().join(name)).ok())
                 .flatten()
                 .collect(),
-            Some(url) => match &self.cluster {
-                None => Postgres::shared().dump(url).into_bytes(),
-                Some(cluster) => cluster.dump(url).into_bytes(),
-            },
+            Some(url) => self.cluster().dump(url).into_bytes(),
         }
     }
 
     /// Runs SQL as the database's superuser, beside the service.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        let url = self.url.as_deref().expect("only PostgreSQL takes SQL beside the service");
-        match &self.cluster {
-            None => Postgres::shared().sql(url, sql),
-            Some(cluster) => cluster.sql(url, sql),
-        }
+        self.cluster().sql(self.postgres_url(), sql)
+    }
+
+    fn cluster(&self) -> &Postgres {
+        self.cluster.as_deref().unwrap_or_else(|| Postgres::shared())
+    }
+
+    fn postgres_url(&self) -> &str {
+        self.url.as_deref().expect("only PostgreSQL is asked beside the service")
     }
 }

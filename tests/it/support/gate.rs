@@ -3,11 +3,15 @@
 
 use super::{Database, wait::until};
 
-/// Waits for the gate inside the database, 8 s at most.
-const WAIT: &str = "FOR i IN 1..800 LOOP \
-                        EXIT WHEN EXISTS (SELECT FROM test_gate WHERE is_open); \
-                        PERFORM pg_sleep(0.01); \
-                    END LOOP;";
+/// Waits for the gate inside the database, so many seconds at most.
+fn wait(seconds: u32) -> String {
+    format!(
+        "FOR i IN 1..{seconds}00 LOOP \
+             EXIT WHEN EXISTS (SELECT FROM test_gate WHERE is_open); \
+             PERFORM pg_sleep(0.01); \
+         END LOOP;"
+    )
+}
 
 /// A closed gate.
 pub(crate) struct Gate {
@@ -24,9 +28,10 @@ impl Gate {
     /// Changes that name `subject` stop here from now on, after they have
     /// locked the head.
     pub(crate) fn stop_changes_of(&self, subject: &str) {
+        let wait = wait(8);
         self.database.sql(&format!(
             "CREATE FUNCTION test_stop() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
-                 IF position('{subject}' in NEW.subjects) > 0 THEN {WAIT} END IF; \
+                 IF position('{subject}' in NEW.subjects) > 0 THEN {wait} END IF; \
                  RETURN NEW; \
              END $$; \
              CREATE TRIGGER test_stop BEFORE INSERT ON changes FOR EACH ROW EXECUTE FUNCTION test_stop()"
@@ -36,9 +41,16 @@ impl Gate {
     /// Locks an account's row until the gate is opened, as a change at work on
     /// it does. The handle ends when the lock is gone.
     pub(crate) fn lock_account(&self, account_id: &str) -> std::thread::JoinHandle<String> {
-        let database = self.database.clone();
+        let (database, wait) = (self.database.clone(), wait(8));
         let sql =
-            format!("SELECT 1 FROM accounts WHERE account_id = '{account_id}' FOR UPDATE; DO $$ BEGIN {WAIT} END $$");
+            format!("SELECT 1 FROM accounts WHERE account_id = '{account_id}' FOR UPDATE; DO $$ BEGIN {wait} END $$");
+        std::thread::spawn(move || database.sql(&sql))
+    }
+
+    /// Locks a whole table until the gate is opened: nobody reads it meanwhile.
+    pub(crate) fn lock_table(&self, table: &str) -> std::thread::JoinHandle<String> {
+        let (database, wait) = (self.database.clone(), wait(18));
+        let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; DO $$ BEGIN {wait} END $$; COMMIT");
         std::thread::spawn(move || database.sql(&sql))
     }
 

@@ -5,6 +5,8 @@
 
 pub(crate) mod actor;
 pub(crate) mod calls;
+#[cfg(target_os = "linux")]
+pub(crate) mod clock;
 pub(crate) mod contract;
 pub(crate) mod database;
 pub(crate) mod forge;
@@ -16,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod replicas;
 pub(crate) mod rounds;
+pub(crate) mod seed;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod settings;

@@ -11,7 +11,7 @@
 
 use std::{
     env, fs,
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     net::TcpListener,
     os::unix::{
         fs::{MetadataExt as _, chown},
@@ -84,14 +84,9 @@ impl Postgres {
 
     /// A new cluster, for tests that stop it.
     pub(crate) fn start() -> Self {
-        let programs = programs();
-        let directory = tempfile::Builder::new()
-            .prefix("token-authority-postgres-")
-            .tempdir()
-            .expect("a temporary directory for PostgreSQL")
-            .keep();
+        let directory = new_directory();
         let mut postgres = Self {
-            programs: programs.to_owned(),
+            programs: programs().to_owned(),
             watchdog: watch_over(&directory),
             server_user: User::for_server(&directory),
             directory,
@@ -115,6 +110,81 @@ impl Postgres {
         let database = format!("test_{}", random_hex());
         self.sql("postgres", &format!("CREATE DATABASE {database} OWNER {ROLE} TEMPLATE template0"));
         self.url(&database)
+    }
+
+    /// The URL of a copy of a database as it is now. Whoever is connected to it is
+    /// cut off, and may connect again when this returns.
+    pub(crate) fn copy_database(&self, database: &str) -> String {
+        let (name, copy) = (name_of(database), format!("test_{}", random_hex()));
+        self.close_database(name);
+        self.sql("postgres", &format!("CREATE DATABASE {copy} OWNER {ROLE} TEMPLATE {name}"));
+        self.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+        self.url(&copy)
+    }
+
+    /// Puts a database in the place of another one. Whoever is connected to either
+    /// is cut off.
+    pub(crate) fn rename_database(&self, database: &str, place: &str) {
+        let (name, place) = (name_of(database), name_of(place));
+        self.close_database(place);
+        self.close_database(name);
+        self.sql("postgres", &format!("ALTER DATABASE {place} RENAME TO {place}_old"));
+        self.sql("postgres", &format!("ALTER DATABASE {name} RENAME TO {place}"));
+        self.sql("postgres", &format!("ALTER DATABASE {place} ALLOW_CONNECTIONS true"));
+    }
+
+    /// Ends all sessions of a database, and lets nobody begin another.
+    fn close_database(&self, name: &str) {
+        self.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        let end = format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'");
+        self.sql("postgres", &end);
+    }
+
+    /// A standby of this cluster, a cluster of its own.
+    pub(crate) fn standby(&self) -> Self {
+        let directory = new_directory();
+        let mut standby = Self {
+            programs: self.programs.clone(),
+            watchdog: watch_over(&directory),
+            server_user: User::for_server(&directory),
+            directory,
+            port: 0,
+            password: self.password.clone(),
+        };
+        standby.hand_over(&standby.directory);
+        let mut backup = standby.server_program("pg_basebackup");
+        backup
+            .args(["--host=127.0.0.1", "--username", SUPERUSER, "--write-recovery-conf", "--checkpoint=fast"])
+            .args(["--no-sync".to_owned(), format!("--port={}", self.port)])
+            .arg(as_option("--pgdata=", &standby.data()))
+            .env("PGPASSWORD", &self.password);
+        stdout_of(backup);
+        // What stands last in the file counts.
+        let mut settings = fs::File::options().append(true).open(standby.settings()).expect("PostgreSQL's settings");
+        let sockets = standby.directory.display();
+        writeln!(settings, "unix_socket_directories = '{sockets}'").expect("write PostgreSQL's settings");
+        standby.start_on_a_free_port();
+        standby
+    }
+
+    /// Whether every standby has all that was committed here.
+    pub(crate) fn is_replicated(&self) -> bool {
+        let query = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication";
+        self.sql("postgres", query) == "t"
+    }
+
+    /// Takes the place of a cluster that was stopped: its address.
+    pub(crate) fn take_place_of(&mut self, stopped: &Self) {
+        self.stop();
+        self.port = stopped.port;
+        self.start_again();
+    }
+
+    /// Makes a standby a primary.
+    pub(crate) fn promote(&self) {
+        let mut pg_ctl = self.server_program("pg_ctl");
+        pg_ctl.args(["promote", "--wait", "--timeout=60", "--silent"]).arg(as_option("--pgdata=", &self.data()));
+        stdout_of(pg_ctl);
     }
 
     /// Runs SQL as the superuser; the rows, their columns parted by `|`.
@@ -167,11 +237,8 @@ impl Postgres {
     fn initialise(&self) {
         let password_file = self.directory.join("password");
         fs::write(&password_file, &self.password).expect("write PostgreSQL's password");
-        if let Some(user) = &self.server_user {
-            for path in [&self.directory, &password_file] {
-                chown(path, Some(user.uid), Some(user.gid)).expect("hand PostgreSQL its directory");
-            }
-        }
+        self.hand_over(&self.directory);
+        self.hand_over(&password_file);
 
         let mut initdb = self.server_program("initdb");
         initdb
@@ -189,8 +256,14 @@ impl Postgres {
              shared_buffers = 32MB\n",
             self.directory.display()
         );
-        let file = self.data().join("postgresql.auto.conf");
-        fs::write(file, settings).expect("write PostgreSQL's settings");
+        fs::write(self.settings(), settings).expect("write PostgreSQL's settings");
+    }
+
+    /// Gives what this process made to whom the server runs as.
+    fn hand_over(&self, path: &Path) {
+        if let Some(user) = &self.server_user {
+            chown(path, Some(user.uid), Some(user.gid)).expect("hand PostgreSQL its directory");
+        }
     }
 
     fn start_on_a_free_port(&mut self) {
@@ -248,6 +321,10 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.data().join("postgresql.auto.conf")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -349,6 +426,11 @@ fn programs() -> &'static Path {
         );
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
     })
+}
+
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("token-authority-postgres-").tempdir();
+    directory.expect("a temporary directory for PostgreSQL").keep()
 }
 
 fn watch_over(directory: &Path) -> Child {

@@ -108,6 +108,22 @@ impl Process {
         fs::read_to_string(&self.log).expect("the log can be read")
     }
 
+    /// What it logged so far as lines with this message.
+    pub(crate) fn logged(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["message"] == message).collect()
+    }
+
+    /// How many bytes of memory it has for itself now.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kilobytes * 1024
+    }
+
     /// Sends a signal: STOP, CONT, TERM, KILL.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("sh")
