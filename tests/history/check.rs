@@ -10,7 +10,7 @@
 //! can be of. If some order of all is possible, this one is: a later choice would
 //! only bind those who come after.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// A point on the one monotonic clock of this process.
 pub(crate) type Moment = Duration;
@@ -85,8 +85,7 @@ pub(crate) fn check<R: Register>(versions: &[Version<R>], reads: &[Read<R>]) -> 
                 shown = Some(earlier);
             }
         }
-        let acknowledged = versions.iter().rposition(|version| version.end.is_some_and(|end| end < *start));
-        let acknowledged = acknowledged.unwrap_or(0);
+        let acknowledged = acknowledged_before(*start, versions);
         let asked_for = versions.iter().rposition(|version| version.start <= *end).unwrap_or(0);
         let shown = shown.filter(|shown| shown.version > acknowledged);
         let first = shown.map_or(acknowledged, |shown| shown.version);
@@ -103,6 +102,11 @@ pub(crate) fn check<R: Register>(versions: &[Version<R>], reads: &[Read<R>]) -> 
     Ok(())
 }
 
+/// The last state that was certain at that time.
+fn acknowledged_before<R>(time: Moment, versions: &[Version<R>]) -> usize {
+    versions.iter().rposition(|version| version.end.is_some_and(|end| end < time)).unwrap_or(0)
+}
+
 /// Each write but the last was acknowledged before the next began.
 fn is_one_writers<R>(versions: &[Version<R>]) -> bool {
     versions.first().is_some_and(|first| first.end.is_some())
@@ -116,9 +120,11 @@ pub(crate) fn told<R: Register>(versions: &[Version<R>], reads: &[Read<R>], viol
     // The state that the answer looks like, if there was one.
     let is_of = |version: &usize| versions[*version].state.answer(&culprit.question) == culprit.answer;
     let stale = (0..first).rev().find(is_of);
+    let certain = violation.reads.iter().map(|read| acknowledged_before(reads[*read].start, versions));
+    let matter: BTreeSet<usize> = stale.into_iter().chain(certain).chain(first..=last).collect();
     let mut lines: Vec<(Moment, String)> = Vec::new();
-    for (number, version) in versions.iter().enumerate().take(last + 1).skip(stale.unwrap_or(first)) {
-        let Version { state, what, via, start, end } = version;
+    for number in matter {
+        let Version { state, what, via, start, end } = &versions[number];
         let end = end.map_or("in doubt".to_owned(), |end| format!("OK at {}", seconds(end)));
         let then = state.answer(&culprit.question);
         let line = format!("{:>14} write {number} by {via}, {end}: {what}\n{:15}then: {then}", seconds(*start), "");

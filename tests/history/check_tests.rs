@@ -127,17 +127,17 @@ fn a_chain_leads_back_to_what_was_acknowledged() {
 
 #[test]
 fn the_least_of_the_history_is_told() {
-    let writes = [write(7, 0, 0), write(1, 10, 20), write(2, 30, 40), write(3, 50, None)];
-    let reads = [read(7, 1, 2), read(1, 21, 22), read(1, 41, 45), read(3, 60, 61)];
+    let writes = [write(7, 0, 0), write(1, 10, 12), write(5, 13, 20), write(2, 30, 40), write(3, 50, None)];
+    let reads = [read(7, 1, 2), read(5, 21, 22), read(1, 41, 45), read(3, 60, 61)];
     let violation = assert_impossible(&writes, &reads, &[2]);
     let told = told(&writes, &reads, &violation);
     let lines: Vec<_> = told.lines().map(str::trim).collect();
     assert_eq!(
         lines,
         [
-            "0.010000s write 1 by a, OK at 0.020000s: write 1",
+            "0.010000s write 1 by a, OK at 0.012000s: write 1",
             "then: 1",
-            "0.030000s write 2 by a, OK at 0.040000s: write 2",
+            "0.030000s write 3 by a, OK at 0.040000s: write 2",
             "then: 2",
             "0.041000s CANNOT BE: what is it? by b, answered at 0.045000s: 1",
         ]

@@ -89,15 +89,14 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut 
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let mode = *modes.borrow_and_update();
         match mode {
-            Mode::Pass | Mode::Cut => {}
             Mode::Delay(by) => tokio::time::sleep(by).await,
             Mode::Hold(held) if held == way || held == Way::Both => {
                 if modes.wait_for(|mode| !matches!(mode, Mode::Hold(_))).await.is_err() {
                     return;
                 }
             }
-            Mode::Hold(_) => {}
             Mode::Swallow => is_lost = true,
+            Mode::Pass | Mode::Cut | Mode::Hold(_) => {}
         }
         // What was ever swallowed of a connection is lost for good.
         if !is_lost && to.write_all(&buffer[..read]).await.is_err() {
