@@ -150,11 +150,11 @@ impl HeadReader {
     }
 
     async fn read_embedded_head(&self) -> Result<Head, Error> {
-        let doubts = self.store.0.embedded_head.doubts();
+        let undoubted = self.store.0.embedded_head.undoubted();
         let row = entity::head::Entity::find_by_id(1_i16).one(&self.store.reader()).await?;
         let row = row.ok_or_else(|| Error::unreadable("head", "no row"))?;
         let head = Head { epoch: row.epoch, revision: row.revision, tag: row.tag };
-        self.store.0.embedded_head.learn(head, doubts);
+        self.store.0.embedded_head.learn(head, undoubted);
         Ok(head)
     }
 
@@ -241,8 +241,11 @@ impl EmbeddedHead {
         self.state().known()
     }
 
-    fn doubts(&self) -> u64 {
-        self.state().doubts
+    /// What there was of doubts until now; none while a commit is under way,
+    /// which what is read meanwhile may know of or not.
+    fn undoubted(&self) -> Option<u64> {
+        let state = self.state();
+        (state.committing == 0).then_some(state.doubts)
     }
 
     /// A commit ended: it made this the head, or nobody knows.
@@ -260,10 +263,12 @@ impl EmbeddedHead {
         self.publish(&state);
     }
 
-    /// The database was asked; `doubts` is what there was of them before.
-    fn learn(&self, head: Head, doubts: u64) {
+    /// The database was asked; `undoubted` is what there was of doubts before.
+    /// Where a commit was under way then or began since, nobody knows which came
+    /// first.
+    fn learn(&self, head: Head, undoubted: Option<u64>) {
         let mut state = self.state();
-        if state.committing == 0 && state.doubts == doubts {
+        if undoubted == Some(state.doubts) {
             state.latest = Some(head);
             state.lost = false;
             self.publish(&state);
@@ -319,7 +324,7 @@ mod tests {
     fn the_head_is_in_doubt_while_a_commit_is_under_way() {
         let embedded = EmbeddedHead::new();
         assert_eq!(known(&embedded), None, "nobody asked yet");
-        embedded.learn(head(4), embedded.doubts());
+        embedded.learn(head(4), embedded.undoubted());
         assert_eq!(known(&embedded), Some(4));
 
         let one = embedded.doubt();
@@ -334,17 +339,36 @@ mod tests {
     #[test]
     fn after_a_failed_commit_the_database_is_asked() {
         let embedded = EmbeddedHead::new();
-        embedded.learn(head(4), embedded.doubts());
+        embedded.learn(head(4), embedded.undoubted());
         drop(embedded.doubt());
         assert_eq!(known(&embedded), None);
         embedded.doubt().settle(head(5));
         assert_eq!(known(&embedded), None, "a later success tells nothing of it");
 
-        let before = embedded.doubts();
+        let before = embedded.undoubted();
         embedded.doubt().settle(head(6));
         embedded.learn(head(5), before);
         assert_eq!(known(&embedded), None, "what was read before a commit does not count");
-        embedded.learn(head(6), embedded.doubts());
+        embedded.learn(head(6), embedded.undoubted());
         assert_eq!(known(&embedded), Some(6));
+    }
+
+    #[test]
+    fn what_is_read_during_a_commit_does_not_count() {
+        let embedded = EmbeddedHead::new();
+        embedded.learn(head(4), embedded.undoubted());
+
+        let commit = embedded.doubt();
+        // It reads 4, and the commit ends before it is back.
+        let during = embedded.undoubted();
+        commit.settle(head(5));
+        embedded.learn(head(4), during);
+        assert_eq!(known(&embedded), Some(5), "it does not go back");
+
+        let commit = embedded.doubt();
+        let during = embedded.undoubted();
+        drop(commit);
+        embedded.learn(head(5), during);
+        assert_eq!(known(&embedded), None, "it may have committed after that was read");
     }
 }
