@@ -112,7 +112,7 @@ impl HeadReader {
         let query = format!(
             "SELECT h.epoch, h.revision, h.tag, c.revision, c.tag, c.subjects FROM head h \
              LEFT JOIN changes c ON c.revision >= {revision} AND c.revision <= h.revision \
-             ORDER BY c.revision LIMIT {}",
+             WHERE h.id = 1 ORDER BY c.revision LIMIT {}",
             MAX_CHANGES + 1
         );
         let rows = self.rows("", Some(query)).await?;
