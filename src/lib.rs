@@ -5,6 +5,9 @@
 //! above it; `server` wires them as `settings` says, and the command line is a
 //! client like any other. `ARCHITECTURE.md` walks through them.
 
+#[cfg(all(feature = "unconfirmed", not(debug_assertions)))]
+compile_error!("the feature `unconfirmed` breaks the service's promise, for tests to notice: never release it");
+
 // The rules, pure: credentials, scopes, policy, judgement, permits.
 pub mod domain;
 // Where chance comes from.

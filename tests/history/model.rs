@@ -1,0 +1,220 @@
+//! What Introspect has to answer, as the contract says it: a model of one
+//! account, its tokens and the service credentials that ask about them.
+
+use std::{collections::BTreeSet, fmt};
+
+use token_authority::proto::v1::{InactiveReason, IntrospectResponse};
+
+use super::check::Register;
+
+/// The plans, and how many tokens each allows; the last one's room depends on
+/// the policy's version.
+const SHIFTING: &str = "SHIFTING";
+pub(crate) const PLANS: [(&str, usize); 3] = [("SMALL", 1), ("MEDIUM", 3), ("LARGE", MAX_TOKENS)];
+/// No account is given more live tokens.
+pub(crate) const MAX_TOKENS: usize = 6;
+
+/// All that there is to know of an account.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// None: there is no such account.
+    pub(crate) account: Option<Account>,
+    pub(crate) tokens: Vec<Token>,
+    /// Whether a secret of the account's own service is live.
+    pub(crate) callers: Vec<bool>,
+    /// The policy's version.
+    pub(crate) policy: u64,
+}
+
+/// What PutAccount writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) plan: &'static str,
+    pub(crate) permissions: Vec<&'static str>,
+    pub(crate) limited: bool,
+    pub(crate) suspended: bool,
+    /// New with every write, told as a role: so an answer tells which write it
+    /// knows of.
+    pub(crate) mark: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) id: String,
+    /// None: what the account holds.
+    pub(crate) scopes: Option<&'static [&'static str]>,
+    pub(crate) life: Life,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Live,
+    Revoked,
+    /// Its account was erased.
+    Gone,
+}
+
+/// A token, and who asks about it: the administrator, or a secret of the
+/// account's service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) token: usize,
+    pub(crate) caller: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Active {
+        scopes: BTreeSet<String>,
+        plan: String,
+        roles: Vec<String>,
+    },
+    Inactive(InactiveReason),
+    /// The caller's credential is not good.
+    CallerRefused,
+}
+
+impl Account {
+    /// The account of a policy's version, which nothing else changes.
+    pub(crate) fn shifting() -> Self {
+        Self { plan: SHIFTING, permissions: vec!["shift"], limited: false, suspended: false, mark: "r0".to_owned() }
+    }
+
+    fn scopes_of(&self, token: &Token, policy: u64) -> BTreeSet<String> {
+        let permissions = expand(&self.permissions, policy);
+        match token.scopes {
+            None => permissions,
+            Some(scopes) if self.limited => expand(scopes, policy).intersection(&permissions).cloned().collect(),
+            Some(scopes) => expand(scopes, policy),
+        }
+    }
+
+    pub(crate) fn room(&self, policy: u64) -> usize {
+        if self.plan == SHIFTING {
+            return shifting_room(policy);
+        }
+        PLANS.iter().find(|(name, _)| *name == self.plan).expect("it is one of them").1
+    }
+}
+
+/// How many tokens the shifting plan allows: 1 or 2.
+fn shifting_room(policy: u64) -> usize {
+    if policy.is_multiple_of(2) { 1 } else { 2 }
+}
+
+/// The scopes that these include.
+fn expand(scopes: &[&str], policy: u64) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = scopes.iter().map(ToString::to_string).collect();
+    if all.contains("write") {
+        all.insert("read".to_owned());
+    }
+    if all.contains("shift") {
+        all.insert(step(policy));
+    }
+    all
+}
+
+fn step(policy: u64) -> String {
+    format!("step-{policy}")
+}
+
+/// The policy's plans and categories, as settings have them.
+pub(crate) fn policy(version: u64) -> [(&'static str, String); 3] {
+    let plan = |(name, room): &(&str, usize)| format!(r#"{{ name = "{name}", max_tokens = {room} }}"#);
+    let plans: Vec<_> = PLANS.iter().chain([&(SHIFTING, shifting_room(version))]).map(plan).collect();
+    let step = step(version);
+    let scopes = format!(
+        r#"{{ name = "read" }}, {{ name = "write", implies = ["read"] }}, {{ name = "shift", implies = ["{step}"] }}, {{ name = "{step}" }}"#
+    );
+    [
+        ("VERSION", version.to_string()),
+        ("PLANS", format!("[{}]", plans.join(", "))),
+        ("CATEGORIES", format!(r#"[{{ name = "All", scopes = [{scopes}] }}]"#)),
+    ]
+}
+
+impl State {
+    pub(crate) fn is_live(&self, token: &Token) -> bool {
+        token.life == Life::Live && self.account.is_some()
+    }
+
+    /// How many tokens count against the plan.
+    pub(crate) fn live(&self) -> usize {
+        self.tokens.iter().filter(|token| self.is_live(token)).count()
+    }
+
+    /// Ends every token.
+    pub(crate) fn end_all(&mut self, life: Life) {
+        for token in &mut self.tokens {
+            if life == Life::Gone || token.life == Life::Live {
+                token.life = life;
+            }
+        }
+    }
+}
+
+impl Register for State {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn answer(&self, question: &Question) -> Answer {
+        if question.caller.is_some_and(|caller| self.callers.get(caller) != Some(&true)) {
+            return Answer::CallerRefused;
+        }
+        let (Some(token), Some(account)) = (self.tokens.get(question.token), &self.account) else {
+            return Answer::Inactive(InactiveReason::Unknown);
+        };
+        match token.life {
+            Life::Live => {}
+            Life::Revoked => return Answer::Inactive(InactiveReason::Revoked),
+            Life::Gone => return Answer::Inactive(InactiveReason::Unknown),
+        }
+        if account.suspended {
+            return Answer::Inactive(InactiveReason::AccountSuspended);
+        }
+        let older = self.tokens.iter().filter(|other| self.is_live(other) && other.id < token.id).count();
+        if older >= account.room(self.policy) {
+            return Answer::Inactive(InactiveReason::OverPlanLimit);
+        }
+        Answer::Active {
+            scopes: account.scopes_of(token, self.policy),
+            plan: account.plan.to_owned(),
+            roles: vec![account.mark.clone()],
+        }
+    }
+}
+
+impl From<IntrospectResponse> for Answer {
+    fn from(response: IntrospectResponse) -> Self {
+        if !response.active {
+            return Self::Inactive(response.inactive_reason());
+        }
+        Self::Active { scopes: response.scopes.into_iter().collect(), plan: response.plan, roles: response.roles }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, permissions, limited, suspended, mark } = self;
+        let standing = if *suspended { "suspended" } else { "in good standing" };
+        let limited = if *limited { ", limited to them" } else { "" };
+        write!(f, "{mark}: {standing}, plan {plan}, holds {permissions:?}{limited}")
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "introspect token {}", self.token)?;
+        self.caller.map_or(Ok(()), |caller| write!(f, " as service secret {caller}"))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Active { scopes, plan, roles } => write!(f, "active, {scopes:?}, plan {plan}, {}", roles.join(" ")),
+            Self::Inactive(reason) => write!(f, "inactive: {}", reason.as_str_name()),
+            Self::CallerRefused => f.write_str("the caller is refused"),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! An account that one writer changes and everybody asks about, and its history.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard},
+};
+
+use super::{
+    check::{Moment, Read, Version, check, told},
+    model::{Account, Answer, Life, Question, State, Token},
+    random::Random,
+};
+
+/// What changes an account or what it holds, in one call.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Put(Account),
+    /// A token with these scopes, or one that inherits.
+    Issue(Option<&'static [&'static str]>),
+    /// The token of that number.
+    Revoke(usize),
+    RevokeAll,
+    Delete,
+    CreateService,
+    /// Ends the secret before.
+    RotateService,
+    RevokeService,
+    /// A replica starts with a higher version of the policy.
+    Policy(u64),
+}
+
+/// What a step is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) account: String,
+    pub(crate) token: Option<String>,
+    pub(crate) service: Option<String>,
+}
+
+/// What an acknowledged step made.
+#[derive(Debug)]
+pub(crate) enum Made {
+    Nothing,
+    Token { id: String, secret: String },
+    Service { id: String, secret: String },
+}
+
+/// A question, and the secrets to ask it with.
+pub(crate) struct Inquiry {
+    pub(crate) question: Question,
+    pub(crate) token: String,
+    /// None: the administrator asks.
+    pub(crate) caller: Option<String>,
+}
+
+/// An account and its history.
+pub(crate) struct World {
+    pub(crate) account: String,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    versions: Vec<Version<State>>,
+    reads: Vec<Read<State>>,
+    tokens: Vec<String>,
+    callers: Vec<String>,
+    service: Option<String>,
+}
+
+/// What cannot have happened, and when.
+pub(crate) struct Found {
+    pub(crate) history: String,
+    pub(crate) from: Moment,
+    pub(crate) to: Moment,
+}
+
+impl Step {
+    /// What it makes of a state.
+    fn apply(&self, state: &mut State) {
+        match self {
+            Self::Put(account) => state.account = Some(account.clone()),
+            // Until its id is known: it will be the highest.
+            Self::Issue(scopes) => state.tokens.push(Token { id: "~".to_owned(), scopes: *scopes, life: Life::Live }),
+            Self::Revoke(token) => state.tokens[*token].life = Life::Revoked,
+            Self::RevokeAll => state.end_all(Life::Revoked),
+            Self::Delete => {
+                state.end_all(Life::Gone);
+                state.account = None;
+            }
+            Self::CreateService => state.callers.push(true),
+            Self::RotateService => {
+                state.callers.fill(false);
+                state.callers.push(true);
+            }
+            Self::RevokeService => state.callers.fill(false),
+            Self::Policy(version) => state.policy = *version,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(account) => write!(f, "put account {account}"),
+            Self::Issue(None) => f.write_str("issue a token that inherits"),
+            Self::Issue(Some(scopes)) => write!(f, "issue a token with {scopes:?}"),
+            Self::Revoke(token) => write!(f, "revoke token {token}"),
+            Self::RevokeAll => f.write_str("revoke all tokens"),
+            Self::Delete => f.write_str("delete the account"),
+            Self::CreateService => f.write_str("create the service"),
+            Self::RotateService => f.write_str("rotate the service's secret, without overlap"),
+            Self::RevokeService => f.write_str("revoke the service"),
+            Self::Policy(version) => write!(f, "start with version {version} of the policy"),
+        }
+    }
+}
+
+impl World {
+    /// An account that is not there yet, under this version of the policy.
+    pub(crate) fn new(account: String, policy: u64) -> Self {
+        let nothing = Version {
+            state: State { policy, ..State::default() },
+            what: "nothing is there".to_owned(),
+            via: "nobody".to_owned(),
+            start: Moment::ZERO,
+            end: Some(Moment::ZERO),
+        };
+        let inner = Inner {
+            versions: vec![nothing],
+            reads: Vec::new(),
+            tokens: Vec::new(),
+            callers: Vec::new(),
+            service: None,
+        };
+        Self { account, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    /// The state that the last step is to bring about, and how many steps there
+    /// were.
+    pub(crate) fn state(&self) -> (State, usize) {
+        let inner = self.inner();
+        (inner.last().state.clone(), inner.versions.len() - 1)
+    }
+
+    /// A step is about to be taken.
+    pub(crate) fn begin(&self, step: &Step, via: &str, now: Moment) -> Subject {
+        let mut inner = self.inner();
+        let mut state = inner.last().state.clone();
+        let token = if let Step::Revoke(token) = step { Some(state.tokens[*token].id.clone()) } else { None };
+        step.apply(&mut state);
+        inner.versions.push(Version { state, what: step.to_string(), via: via.to_owned(), start: now, end: None });
+        Subject { account: self.account.clone(), token, service: inner.service.clone() }
+    }
+
+    /// The last step was acknowledged.
+    pub(crate) fn end(&self, made: Made, now: Moment) {
+        let mut inner = self.inner();
+        match made {
+            Made::Nothing => {}
+            Made::Token { id, secret } => {
+                let token = inner.last_mut().state.tokens.last_mut().expect("the step has added it");
+                token.id = id;
+                inner.tokens.push(secret);
+            }
+            Made::Service { id, secret } => {
+                inner.callers.push(secret);
+                inner.service = Some(id);
+            }
+        }
+        inner.last_mut().end = Some(now);
+    }
+
+    /// Something to ask; none while there is no token.
+    pub(crate) fn inquiry(&self, random: &mut Random) -> Option<Inquiry> {
+        let inner = self.inner();
+        if inner.tokens.is_empty() {
+            return None;
+        }
+        let token = random.index(inner.tokens.len());
+        let by_service = random.percent(30) && !inner.callers.is_empty();
+        let caller = by_service.then(|| {
+            // The latest is live the most often.
+            let length = inner.callers.len();
+            if random.percent(60) { length - 1 } else { random.index(length) }
+        });
+        Some(Inquiry {
+            question: Question { token, caller },
+            token: inner.tokens[token].clone(),
+            caller: caller.map(|caller| inner.callers[caller].clone()),
+        })
+    }
+
+    pub(crate) fn answered(&self, question: Question, answer: Answer, via: &str, start: Moment, end: Moment) {
+        self.inner().reads.push(Read { question, answer, via: via.to_owned(), start, end });
+    }
+
+    /// What cannot have happened, if anything.
+    pub(crate) fn judge(&self) -> Option<Found> {
+        let inner = self.inner();
+        let Inner { versions, reads, tokens: _, callers: _, service: _ } = &*inner;
+        let violation = check(versions, reads).err()?;
+        let culprit = &reads[violation.reads[0]];
+        let from = violation.reads.iter().map(|read| reads[*read].start).min().unwrap_or_default();
+        let history = format!("account {}:\n{}", self.account, told(versions, reads, &violation));
+        Some(Found { history, from: from.min(versions[violation.between.0].start), to: culprit.end })
+    }
+}
+
+impl Inner {
+    fn last(&self) -> &Version<State> {
+        self.versions.last().expect("there is the first")
+    }
+
+    fn last_mut(&mut self) -> &mut Version<State> {
+        self.versions.last_mut().expect("there is the first")
+    }
+}
