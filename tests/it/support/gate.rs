@@ -57,8 +57,7 @@ impl Gate {
     /// Keeps everybody from reading the head, and so from confirming or loading
     /// anything, until the gate is opened. The handle ends when the lock is gone.
     pub(crate) fn hold_head(&self) -> std::thread::JoinHandle<String> {
-        let database = self.database.clone();
-        std::thread::spawn(move || database.sql(&format!("DO $$ BEGIN LOCK TABLE head; {WAIT} END $$")))
+        self.lock_table("head")
     }
 
     /// Returns once somebody stands at the gate.

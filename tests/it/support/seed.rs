@@ -89,9 +89,10 @@ impl Database {
     pub(crate) async fn write_tokens(&self, numbers: std::ops::Range<u64>) {
         let ring = fs::read_to_string(self.data_dir().join("master.key")).expect("the first start wrote it");
         let ring = KeyRing::parse(&ring).expect("a ring");
+        let key = ring.first().expect("it has a key");
         let connection = self.connect().await;
         for first in numbers.clone().step_by(usize::try_from(ROWS).expect("small")) {
-            let rows = self.rows(first..(first + ROWS).min(numbers.end), ring.first());
+            let rows = self.rows(first..(first + ROWS).min(numbers.end), key);
             connection.execute_unprepared(&rows).await.expect("the rows are written");
         }
         connection.close().await.expect("the connection is closed");
