@@ -114,7 +114,8 @@ fn generate(spec: &Spec) -> Seen {
                 ready.wait();
                 started.wait();
                 let window = *window.get().expect("it is set before the start");
-                let worker = Rc::new(Worker { spec: spec.clone(), requests, window, tally: RefCell::new(Tally::new()) });
+                let worker =
+                    Rc::new(Worker { spec: spec.clone(), requests, window, tally: RefCell::new(Tally::new()) });
                 runtime.block_on(LocalSet::new().run_until(worker.clone().work(connections, number, threads, next)));
                 let Ok(worker) = Rc::try_unwrap(worker) else { unreachable!("all calls have ended, or were given up") };
                 worker.tally.into_inner()
@@ -129,7 +130,8 @@ fn generate(spec: &Spec) -> Seen {
         let begin = if once { Instant::now() } else { opened.from };
         thread::sleep(begin.saturating_duration_since(Instant::now()));
         let (cpu, own_cpu) = (proc::cpu(&spec.processes), proc::own_cpu());
-        let measured = |cpu, own_cpu| (begin.elapsed().as_secs_f64(), proc::cpu(&spec.processes) - cpu, proc::own_cpu() - own_cpu);
+        let measured =
+            |cpu, own_cpu| (begin.elapsed().as_secs_f64(), proc::cpu(&spec.processes) - cpu, proc::own_cpu() - own_cpu);
         let mut figures = None;
         if !once {
             thread::sleep(opened.to.saturating_duration_since(Instant::now()));
@@ -174,7 +176,8 @@ impl Worker {
             }
             Load::Once(total) => {
                 let lanes = (0..total).filter(|number| number % threads == thread);
-                let lanes = lanes.map(|number| self.once(connections[number / threads % connections.len()].clone(), next));
+                let lanes =
+                    lanes.map(|number| self.once(connections[number / threads % connections.len()].clone(), next));
                 futures_util::future::join_all(lanes).await;
             }
             Load::Rate { per_second, tick_micros, in_order } => {

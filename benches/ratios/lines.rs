@@ -6,7 +6,7 @@ use token_authority::{
 };
 
 use crate::{
-    flood, growth, proc,
+    flood, growth, proc, profile,
     report::{Figure, Floor, Line, median},
     run::{Bench, STRICT, Sown, generate, head},
     site::{Backend, Server, Site},
@@ -51,6 +51,7 @@ pub(crate) fn all(bench: &Bench) -> Vec<Line> {
     measure("bound", &|| bound(bench));
     measure("cap", &|| [Backend::Embedded, Backend::Postgres].map(|backend| cap(bench, backend)).into());
     measure("growth", &|| growth::measure(bench));
+    measure("profile", &|| profile::measure(bench));
     lines
 }
 
@@ -191,14 +192,17 @@ fn bound(bench: &Bench) -> Vec<Line> {
     head(&many.credentials, 1_000, &some);
     let hot = Spec { credentials: Some(some), ..all.clone() };
     generate("all at random", &all);
-    let [fews, hots, alls] = bench.alternate([("1,000 tokens", &few_spec), ("1,000 of many", &hot), ("all of many", &all)]);
+    let [fews, hots, alls] =
+        bench.alternate([("1,000 tokens", &few_spec), ("1,000 of many", &hot), ("all of many", &all)]);
     let (resident, base) = (proc::memory_mib(large.pid(), "VmRSS"), proc::memory_mib(small.pid(), "VmRSS"));
     let peak = proc::memory_mib(large.pid(), "VmHWM");
     let tokens = bench.plan.many_tokens;
     vec![
         Line {
             name: "bound",
-            what: format!("Introspect, embedded, 1,000 of {tokens} tokens, the cache at its bound, against 1,000 of 1,000"),
+            what: format!(
+                "Introspect, embedded, 1,000 of {tokens} tokens, the cache at its bound, against 1,000 of 1,000"
+            ),
             floor: Some(Floor::AtLeast(0.9)),
             unit: "× with 1,000",
             figures: vec![
@@ -210,7 +214,9 @@ fn bound(bench: &Bench) -> Vec<Line> {
         },
         Line {
             name: "memory",
-            what: format!("resident memory with {tokens} tokens asked about, beyond that with 1,000, against cache_mib"),
+            what: format!(
+                "resident memory with {tokens} tokens asked about, beyond that with 1,000, against cache_mib"
+            ),
             floor: Some(Floor::AtMost(1.0)),
             unit: "× 256 MiB",
             notes: vec![format!(

@@ -16,6 +16,7 @@ mod lines;
 #[path = "../../tests/it/support/postgres.rs"]
 mod postgres;
 mod proc;
+mod profile;
 mod report;
 mod run;
 mod seed;
@@ -51,8 +52,8 @@ struct Options {
     /// One short round of each, with a tenth of the tokens: does it work at all?
     #[arg(long)]
     quick: bool,
-    /// Only these lines, separated by commas; `growth` for how cost grows, which is not
-    /// measured otherwise
+    /// Only these lines, separated by commas; `growth` and `profile` are not measured
+    /// otherwise
     #[arg(long, value_name = "LINE", value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of each line; the median counts

@@ -19,8 +19,12 @@ pub(crate) fn own_cpu() -> f64 {
 /// CPU time of a process and of all that it started, ended ones included, in
 /// seconds.
 pub(crate) fn cpu_of_family(parent: u32) -> f64 {
-    let children = fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let living: f64 = children.filter(|id| fields(*id).is_some_and(|fields| fields[3] == parent.to_string())).map(|id| ticks(id, 13..15)).sum();
+    let children =
+        fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let living: f64 = children
+        .filter(|id| fields(*id).is_some_and(|fields| fields[3] == parent.to_string()))
+        .map(|id| ticks(id, 13..15))
+        .sum();
     (ticks(parent, 13..17) + living) / TICKS
 }
 
@@ -32,7 +36,9 @@ pub(crate) fn parent(process: u32) -> Option<u32> {
 /// A line of `/proc/PID/status`, such as `VmRSS`, in MiB.
 pub(crate) fn memory_mib(process: u32, line: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
-    let kib = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok());
+    let kib = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok());
     kib.map_or(f64::NAN, |kib: f64| kib / 1024.0)
 }
 

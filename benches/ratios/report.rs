@@ -159,7 +159,13 @@ impl Machine {
         Self {
             date: said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
             version: env!("CARGO_PKG_VERSION"),
-            commit: said(Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])),
+            commit: said(Command::new("git").args([
+                "-C",
+                env!("CARGO_MANIFEST_DIR"),
+                "describe",
+                "--always",
+                "--dirty",
+            ])),
             processor: value(&cpuinfo, "model name"),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_gib: kib / 1024.0 / 1024.0,

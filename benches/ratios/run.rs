@@ -21,6 +21,8 @@ use crate::{
 pub(crate) const IN_FLIGHT: usize = 256;
 /// Over how many connections.
 pub(crate) const CONNECTIONS: usize = 4;
+/// Lines that are measured only where they are asked for.
+const ON_REQUEST: [&str; 2] = ["growth", "profile"];
 /// Introspects that must be answered `active`.
 pub(crate) const STRICT: Ask = Ask::Introspect { expected: Expected::Active, max_staleness: 0 };
 
@@ -64,18 +66,12 @@ pub(crate) struct Sown {
 impl Bench {
     pub(crate) fn new(plan: Plan, only: Vec<String>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Self {
-            plan,
-            runtime: runtime.expect("a runtime"),
-            only,
-            embedded: OnceCell::new(),
-            postgres: OnceCell::new(),
-        }
+        Self { plan, runtime: runtime.expect("a runtime"), only, embedded: OnceCell::new(), postgres: OnceCell::new() }
     }
 
     /// Whether a line is to be measured.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.iter().any(|only| only == name) || (self.only.is_empty() && !name.starts_with("growth"))
+        self.only.iter().any(|only| only == name) || (self.only.is_empty() && !ON_REQUEST.contains(&name))
     }
 
     /// A site with the plan's tokens, the same for all lines.
@@ -138,7 +134,11 @@ impl Bench {
 
     /// Which PostgreSQL was measured, if one was.
     pub(crate) fn postgres_version(&self) -> String {
-        if self.wants_postgres() { Postgres::shared().sql("postgres", "SELECT 'PostgreSQL ' || current_setting('server_version')") } else { String::new() }
+        if self.wants_postgres() {
+            Postgres::shared().sql("postgres", "SELECT 'PostgreSQL ' || current_setting('server_version')")
+        } else {
+            String::new()
+        }
     }
 
     fn wants_postgres(&self) -> bool {

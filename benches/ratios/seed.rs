@@ -94,7 +94,8 @@ pub(crate) async fn sow(seed: Seed, target: Target<'_>, master_key_file: &Path, 
     let ring = KeyRing::parse(&ring).expect("a ring of master keys");
     let secret = draw_secret();
     let hash = bcrypt::hash(secret.expose(), seed.bcrypt_cost).expect("a secret is short, and the cost allowed");
-    let accounts: Vec<Uuid> = (0..seed.accounts).map(|number| AccountKey::at(issued(number), random::bytes()).uuid()).collect();
+    let accounts: Vec<Uuid> =
+        (0..seed.accounts).map(|number| AccountKey::at(issued(number), random::bytes()).uuid()).collect();
     let forms = forms();
     let tokens: Vec<Token> = (0..seed.tokens)
         .map(|number| {
@@ -170,9 +171,7 @@ fn credential_row(token: &Token, minted: bool) -> Vec<(&'static str, Value)> {
 fn secret_row(token: &Token, hash: &str, key: Option<&MasterKey>) -> Vec<(&'static str, Value)> {
     let (fingerprint, key_id) = match key {
         None => (Value::Null, Value::Null),
-        Some(key) => {
-            (Value::Bytes(key.fingerprint(&token.plaintext).expose().to_vec()), key.id().as_str().into())
-        }
+        Some(key) => (Value::Bytes(key.fingerprint(&token.plaintext).expose().to_vec()), key.id().as_str().into()),
     };
     vec![
         ("id", Value::Uuid(SecretId::at(issued(0), random::bytes()).uuid())),

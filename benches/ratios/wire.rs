@@ -85,7 +85,8 @@ impl Requests {
             ends.push(frames.len());
         };
         match ask {
-            Ask::Check | Ask::Query(_) => add(&[]),
+            // As many as there would be of the others.
+            Ask::Check | Ask::Query(_) => (0..credentials.len().max(1)).for_each(|_| add(&[])),
             Ask::Introspect { .. } => credentials.iter().for_each(|one| add(&question(one).encode_to_vec())),
             Ask::Batch(size) => credentials.chunks_exact(*size).for_each(|some| {
                 let requests = some.iter().map(question).collect();
