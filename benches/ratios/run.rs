@@ -116,7 +116,7 @@ impl Bench {
     /// Has a server answer for each credential once, so that all are held as far
     /// as there is room.
     pub(crate) fn warm(&self, spec: &Spec) -> Seen {
-        let spec = Spec { ask: Ask::Batch(500), load: Load::Once(8), ..spec.clone() };
+        let spec = Spec { ask: Ask::Batch(500), load: Load::Once(4), ..spec.clone() };
         generate("all tokens once, in batches", &spec)
     }
 
