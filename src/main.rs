@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Every call allocates some dozens of times.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     token_authority::cli::main()
 }

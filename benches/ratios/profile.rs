@@ -64,7 +64,8 @@ fn count(label: &str, sown: &Sown, server: &Server, spec: &Spec) -> Profile {
     control(server, "--dump");
     control(server, "--instr=off");
     let newest = newest(sown.site.path("").as_path());
-    let annotated = output(Command::new("callgrind_annotate").args(["--auto=no", "--threshold=100", "--show=Ir"]).arg(&newest));
+    let annotated =
+        output(Command::new("callgrind_annotate").args(["--auto=no", "--threshold=100", "--show=Ir"]).arg(&newest));
     fs::remove_file(newest).expect("the dump can be removed");
     read(&annotated, seen.calls as f64)
 }

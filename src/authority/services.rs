@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use smallvec::smallvec;
+
 use super::{Authority, Error, Minted, PageRequest, Targets};
 use crate::{
     domain::{
@@ -9,7 +11,7 @@ use crate::{
         credential::Kind,
         id::{CredentialId, SecretId},
         network::Networks,
-        record::{Grant, Record, Revocation, RevocationReason, SecretRecord},
+        record::{Grant, Record, Revocation, RevocationReason, SecretRecord, Secrets},
         role::{Role, Roles},
         scope::Scopes,
         text::Label,
@@ -62,7 +64,7 @@ impl Authority {
                 record.expire_time = expire_time;
                 record.created_by = opened.caller.name();
                 record.hint = plaintext.hint();
-                record.secrets = vec![secret];
+                record.secrets = smallvec![secret];
                 // Another's of the same name may have come in between.
                 opened.transaction.insert_credential(&record, None).await.map_err(name_taken)?;
                 let event = service_event(opened.event("service.create", id, None), &record);
@@ -213,7 +215,7 @@ pub(super) fn service_record(id: CredentialId, name: &str, roles: Roles, network
         expire_time: None,
         rotate_time: None,
         revocation: None,
-        secrets: Vec::new(),
+        secrets: Secrets::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! their order.
 
 use proptest::prelude::*;
+use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::*;
@@ -48,7 +49,7 @@ fn record() -> Record {
         expire_time: None,
         rotate_time: None,
         revocation: None,
-        secrets: vec![SecretRecord {
+        secrets: smallvec![SecretRecord {
             id: SECRET,
             bcrypt: BcryptHash::from_stored(""),
             fingerprint: None,

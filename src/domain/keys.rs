@@ -23,28 +23,45 @@ use super::{
 
 const KEY_BYTES: usize = 32;
 
-/// The name of a master key: 1 to 32 of lower-case letters, digits and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyId(String);
+/// The name of a master key: 1 to 32 of lower-case letters, digits and `-`. It
+/// stands in every record, and so without memory of its own.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeyId {
+    // What follows the text is NUL.
+    text: [u8; KEY_ID_BYTES],
+}
+
+const KEY_ID_BYTES: usize = 32;
 
 impl KeyId {
     /// Checks the form.
-    pub fn new(text: impl Into<String>) -> Option<Self> {
-        let text = text.into();
-        let well_formed = (1..=32).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        well_formed.then_some(Self(text))
+    pub fn new(text: impl AsRef<str>) -> Option<Self> {
+        let bytes = text.as_ref().as_bytes();
+        let well_formed = (1..=KEY_ID_BYTES).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
+        well_formed.then(|| {
+            let mut text = [0; KEY_ID_BYTES];
+            text[..bytes.len()].copy_from_slice(bytes);
+            Self { text }
+        })
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let end = self.text.iter().position(|byte| *byte == 0).unwrap_or(KEY_ID_BYTES);
+        std::str::from_utf8(&self.text[..end]).expect("it is ASCII")
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyId").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

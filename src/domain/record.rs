@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{
     credential::Kind,
     digest::{BcryptHash, Fingerprint},
@@ -71,6 +73,9 @@ impl SecretRecord {
     }
 }
 
+/// A credential's secrets: one, but for the overlap of a rotation.
+pub type Secrets = SmallVec<[SecretRecord; 1]>;
+
 /// A credential's record.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -106,7 +111,7 @@ pub struct Record {
     /// That it was ended by itself (not by its account's generation).
     pub revocation: Option<Revocation>,
     /// Its secrets, newest first.
-    pub secrets: Vec<SecretRecord>,
+    pub secrets: Secrets,
 }
 
 impl Record {
@@ -127,12 +132,9 @@ impl Record {
             Grant::Explicit(scopes) => scopes.heap_bytes(),
             Grant::Inherits => 0,
         };
-        let secrets = self.secrets.iter().map(|secret| {
-            let key = secret.fingerprint.as_ref().map_or(0, |(key, _)| key.as_str().len());
-            secret.bcrypt.expose().len() + key
-        });
-        let secrets = self.secrets.capacity() * size_of::<SecretRecord>() + secrets.sum::<usize>();
-        texts + scopes + self.networks.heap_bytes() + secrets
+        let secrets = if self.secrets.spilled() { self.secrets.capacity() * size_of::<SecretRecord>() } else { 0 };
+        let hashes: usize = self.secrets.iter().map(|secret| secret.bcrypt.expose().len()).sum();
+        texts + scopes + self.networks.heap_bytes() + secrets + hashes
     }
 
     /// Its secret of that id.

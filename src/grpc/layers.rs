@@ -101,7 +101,7 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let id = RequestId::of(request.headers());
-        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let method = request.uri().path().trim_start_matches('/');
         let span = tracing::info_span!("call", rpc.method = method, request_id = %id);
         let introspects = request::asks(request.uri().path()).is_some();
         let deadline = deadline(request.headers(), self.limits.max_deadline);

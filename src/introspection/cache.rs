@@ -16,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use quick_cache::{Weighter, sync::Cache as Bounded};
+use smallvec::SmallVec;
 
 use crate::{
     domain::{
@@ -41,7 +42,7 @@ pub(super) struct View {
     /// The policy in force.
     pub(super) policy: Arc<Policy>,
     /// None: there is no such credential.
-    pub(super) known: Vec<Option<Known>>,
+    pub(super) known: SmallVec<[Option<Known>; 2]>,
 }
 
 /// A credential's record, and whom it belongs to.

@@ -22,6 +22,7 @@ mod verdict;
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
 pub use self::{
@@ -34,7 +35,7 @@ pub use self::{
 use self::{
     cache::{Known, View},
     engine::Engine,
-    prove::Prover,
+    prove::{Compared, Prover},
     renewals::Renewals,
 };
 use crate::{
@@ -153,9 +154,11 @@ impl Introspector {
         visitor: &Visitor,
         inquiries: &[Inquiry],
     ) -> Result<Result<Answered, InactiveReason>, Fault> {
-        let presented: Vec<_> = inquiries.iter().map(|inquiry| self.forms.parse(&inquiry.unverified_token)).collect();
+        let presented: SmallVec<[_; 1]> =
+            inquiries.iter().map(|inquiry| self.forms.parse(&inquiry.unverified_token)).collect();
         let subjects = presented.iter().flatten();
-        let ids: Vec<_> = [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id)).collect();
+        let ids: SmallVec<[_; 2]> =
+            [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id)).collect();
         let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
         let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
@@ -165,7 +168,7 @@ impl Introspector {
             Err(reason) => return Ok(Err(reason)),
         };
         let mut known = subjects.iter();
-        let subjects: Vec<_> = presented
+        let subjects: SmallVec<[_; 1]> = presented
             .iter()
             .map(|presented| presented.as_ref().map(|presented| (presented, known.next().and_then(Option::as_ref))))
             .collect();
@@ -204,8 +207,10 @@ impl Introspector {
         let presented = self.forms.parse(unverified)?;
         let view = self.engine.glance(&[presented.id])?;
         let known = view.known.first()?.as_ref();
-        let proof = self.prover.prove_at_once(&presented, &known?.record)?;
-        self.caller(evidence(&presented, known, Some(proof)), &view, call).ok()
+        let Compared::Proved(secret) = self.compare(&presented, known?) else {
+            return None;
+        };
+        self.caller(proved(known, secret), &view, call).ok()
     }
 
     /// Recognizes a visitor, as of now.
@@ -249,27 +254,52 @@ impl Introspector {
         }
     }
 
-    /// Proves what was presented, side by side, each once however often it stands
-    /// there.
-    async fn prove_all(&self, subjects: &[Option<(&Presented, Option<&Known>)>], view: &View) -> Vec<Proof> {
-        if let [subject] = subjects {
-            return vec![match subject {
-                Some((presented, known)) => self.prove(presented, *known, view).await,
-                None => Ok(None),
-            }];
-        }
-        let distinct: HashMap<&str, _> = subjects
+    /// Proves what was presented: what can be is proved at once; what takes bcrypt
+    /// side by side, each once however often it stands there.
+    async fn prove_all(&self, subjects: &[Option<(&Presented, Option<&Known>)>], view: &View) -> SmallVec<[Proof; 1]> {
+        let mut open = HashMap::new();
+        let mut proofs: SmallVec<[Proof; 1]> = subjects
             .iter()
-            .flatten()
-            .map(|(presented, known)| (presented.plaintext.expose(), (*presented, *known)))
+            .map(|subject| {
+                let Some((presented, Some(known))) = subject else {
+                    return Ok(None);
+                };
+                match self.compare(presented, known) {
+                    Compared::Proved(secret) => Ok(Some(secret)),
+                    Compared::Disproved => Ok(None),
+                    Compared::Open(_) => {
+                        open.insert(presented.plaintext.expose(), (*presented, *known));
+                        Ok(None)
+                    }
+                }
+            })
             .collect();
-        let proving: FuturesUnordered<_> = distinct
+        if open.is_empty() {
+            return proofs;
+        }
+        let proving: FuturesUnordered<_> = open
             .into_iter()
-            .map(|(text, (presented, known))| async move { (text, self.prove(presented, known, view).await) })
+            .map(|(text, (presented, known))| async move {
+                (text, self.prover.prove(presented, &known.record, view.now).await)
+            })
             .collect();
-        let proofs: HashMap<&str, Proof> = proving.collect().await;
-        let proof_of = |presented: &Presented| proofs.get(presented.plaintext.expose()).copied().unwrap_or(Ok(None));
-        subjects.iter().map(|subject| subject.map_or(Ok(None), |(presented, _)| proof_of(presented))).collect()
+        let proved: HashMap<&str, Proof> = proving.collect().await;
+        for (proof, subject) in proofs.iter_mut().zip(subjects) {
+            let slow = subject.as_ref().and_then(|(presented, _)| proved.get(presented.plaintext.expose()));
+            if let Some(slow) = slow {
+                *proof = *slow;
+            }
+        }
+        proofs
+    }
+
+    fn compare<'a>(&self, presented: &Presented, known: &'a Known) -> Compared<'a> {
+        // What says that it is of another kind is none of the record's.
+        if known.record.kind == presented.kind {
+            self.prover.compare(presented, &known.record)
+        } else {
+            Compared::Disproved
+        }
     }
 
     async fn prove(&self, presented: &Presented, known: Option<&Known>, view: &View) -> Proof {

@@ -44,9 +44,11 @@ struct Remembered {
 
 /// What fingerprints say.
 #[derive(Debug)]
-enum Compared<'a> {
+pub(super) enum Compared<'a> {
     /// It is this one.
     Proved(SecretId),
+    /// It is none.
+    Disproved,
     /// It is none, but perhaps one of these, of which there is no fingerprint
     /// under a key at hand.
     Open(Vec<&'a SecretRecord>),
@@ -60,15 +62,6 @@ impl Prover {
         Self { keys, bcrypt, renewals, turns: Turns::default(), remembered }
     }
 
-    /// Which of the record's secrets was presented, if that can be told without
-    /// bcrypt.
-    pub(super) fn prove_at_once(&self, presented: &Presented, record: &Record) -> Option<SecretId> {
-        match self.compare(presented, record) {
-            Compared::Proved(secret) => Some(secret),
-            Compared::Open(_) => None,
-        }
-    }
-
     /// Which of the record's secrets was presented, if any. Ended ones are nobody's
     /// way in: bcrypt does not run for them.
     pub(super) async fn prove(
@@ -79,6 +72,7 @@ impl Prover {
     ) -> Result<Option<SecretId>, Busy> {
         match self.compare(presented, record) {
             Compared::Proved(secret) => Ok(Some(secret)),
+            Compared::Disproved => Ok(None),
             Compared::Open(secrets) => {
                 for secret in secrets.into_iter().filter(|secret| !secret.has_ended(now)) {
                     if self.prove_by_bcrypt(presented, record.id, secret).await? {
@@ -90,7 +84,9 @@ impl Prover {
         }
     }
 
-    fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
+    /// Which of the record's secrets was presented, as far as that can be told
+    /// without bcrypt.
+    pub(super) fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
         let keys = self.keys.now();
         let mut open = Vec::new();
         for secret in &record.secrets {
@@ -104,7 +100,7 @@ impl Prover {
                 Some(_) => {}
             }
         }
-        Compared::Open(open)
+        if open.is_empty() { Compared::Disproved } else { Compared::Open(open) }
     }
 
     /// One run of bcrypt for each presented credential and stored secret,

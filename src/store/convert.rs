@@ -10,7 +10,7 @@ use crate::domain::{
     digest::{BcryptHash, Fingerprint},
     id::{AccountKey, CredentialId, SecretId},
     keys::KeyId,
-    record::{Grant, Record, Revocation, RevocationReason, SecretRecord},
+    record::{Grant, Record, Revocation, RevocationReason, SecretRecord, Secrets},
     scope::Scopes,
     time::Timestamp,
 };
@@ -144,7 +144,7 @@ pub(super) fn account_row(account: &Account) -> entity::account::Model {
     }
 }
 
-pub(super) fn record(row: entity::credential::Model, secrets: Vec<SecretRecord>) -> Result<Record, Error> {
+pub(super) fn record(row: entity::credential::Model, secrets: Secrets) -> Result<Record, Error> {
     let entity::credential::Model {
         id,
         kind: kind_code,

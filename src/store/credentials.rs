@@ -16,7 +16,7 @@ use super::{
 use crate::domain::{
     credential::Kind,
     id::CredentialId,
-    record::{Record, Revocation, SecretRecord},
+    record::{Record, Revocation, SecretRecord, Secrets},
     role::Role,
     time::Timestamp,
 };
@@ -123,7 +123,7 @@ impl Snapshot {
     pub(super) async fn with_secrets(&self, rows: Vec<entity::credential::Model>) -> Result<Vec<Record>, Error> {
         use entity::secret::{Column, Entity};
 
-        let mut secrets: HashMap<Uuid, Vec<SecretRecord>> = HashMap::new();
+        let mut secrets: HashMap<Uuid, Secrets> = HashMap::new();
         let query =
             Entity::find().filter(Column::Credential.is_in(rows.iter().map(|row| row.id))).order_by_desc(Column::Id);
         for row in query.all(self.connection()).await? {

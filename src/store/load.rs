@@ -15,7 +15,7 @@ use crate::domain::{
     account::{Account, Holder},
     id::{AccountKey, CredentialId},
     policy::{Policy, Room},
-    record::{Record, SecretRecord},
+    record::{Record, Secrets},
     time::Timestamp,
 };
 
@@ -160,7 +160,7 @@ fn fill(
 
 /// A row is a secret, with its credential's and account's columns beside it.
 fn records(rows: &[QueryResult]) -> Result<(Vec<Record>, Vec<Account>), Error> {
-    let mut credentials: BTreeMap<Uuid, (entity::credential::Model, Vec<SecretRecord>)> = BTreeMap::new();
+    let mut credentials: BTreeMap<Uuid, (entity::credential::Model, Secrets)> = BTreeMap::new();
     let mut accounts: BTreeMap<Uuid, entity::account::Model> = BTreeMap::new();
     for row in rows {
         let Some(id) = row.try_get::<Option<Uuid>>("c_", "id")? else {
@@ -175,7 +175,7 @@ fn records(rows: &[QueryResult]) -> Result<(Vec<Record>, Vec<Account>), Error> {
             secrets
         } else {
             let credential = entity::credential::Model::from_query_result(row, "c_")?;
-            &mut credentials.entry(id).or_insert((credential, Vec::new())).1
+            &mut credentials.entry(id).or_insert((credential, Secrets::new())).1
         };
         if row.try_get::<Option<Uuid>>("s_", "id")?.is_some() {
             secrets.push(convert::secret(entity::secret::Model::from_query_result(row, "s_")?)?);
@@ -184,8 +184,6 @@ fn records(rows: &[QueryResult]) -> Result<(Vec<Record>, Vec<Account>), Error> {
     let records = credentials.into_values().map(|(credential, mut secrets)| {
         // Newest first.
         secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.id));
-        // It is kept: a vector that grew has room for four.
-        secrets.shrink_to_fit();
         convert::record(credential, secrets)
     });
     let accounts = accounts.into_values().map(convert::account);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use smallvec::smallvec;
 use zeroize::Zeroizing;
 
 use super::{
@@ -132,7 +133,7 @@ fn admin_record(
     let mut record = service_record(id, ADMIN, Roles::from_iter([Role::Admin]), Networks::ANY, now);
     "system:bootstrap".clone_into(&mut record.created_by);
     record.hint = plaintext.hint();
-    record.secrets = vec![SecretRecord {
+    record.secrets = smallvec![SecretRecord {
         id: SecretId::at(now, random::bytes()),
         bcrypt,
         fingerprint: Some((key.id().clone(), key.fingerprint(plaintext))),

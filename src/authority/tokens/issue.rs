@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::{TokenState, TokenView};
@@ -95,7 +96,7 @@ impl Authority {
                     expire_time: rights.expire_time,
                     rotate_time: None,
                     revocation: None,
-                    secrets: vec![secret],
+                    secrets: smallvec![secret],
                 };
                 let inserted = opened.transaction.insert_credential(&record, request.request_id.as_deref()).await;
                 if let Err(error @ store::Error::Duplicate(_)) = inserted {
