@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     report::Line,
-    run::{Bench, STRICT, Sown, generate},
+    run::{self, Bench, STRICT, Sown, generate},
     site::{Backend, Server},
     spec::{Ask, Load, Seen, Spec},
 };
@@ -34,8 +34,8 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Line> {
         let introspect = Spec { ask: STRICT, load: Load::Once(IN_FLIGHT), ..bench.spec(&sown, &server) };
         let check = Spec { ask: Ask::Check, ..introspect.clone() };
         // Twice: until then records are loaded, and tables grow.
-        bench.warm(&introspect);
-        bench.warm(&introspect);
+        run::warm(&introspect);
+        run::warm(&introspect);
         let check = count("Check", &sown, &server, &check);
         let introspect = count("Introspect", &sown, &server, &introspect);
         tell(backend, &check, &introspect);
@@ -64,7 +64,8 @@ fn count(label: &str, sown: &Sown, server: &Server, spec: &Spec) -> Profile {
     control(server, "--dump");
     control(server, "--instr=off");
     let newest = newest(sown.site.path("").as_path());
-    let annotated = output(Command::new("callgrind_annotate").args(["--auto=no", "--threshold=100", "--show=Ir"]).arg(&newest));
+    let annotated =
+        output(Command::new("callgrind_annotate").args(["--auto=no", "--threshold=100", "--show=Ir"]).arg(&newest));
     fs::remove_file(newest).expect("the dump can be removed");
     read(&annotated, seen.calls as f64)
 }
