@@ -4,7 +4,7 @@ use crate::{
     lines::{line_of, warm},
     proc,
     report::{Figure, Floor, Line},
-    run::{Bench, STRICT, finish, generate, start},
+    run::{self, Bench, STRICT, finish, generate, start},
     seed::{self, Seed},
     site::{Backend, write_credentials},
     spec::{Ask, Expected, Load, Spec},
@@ -43,7 +43,7 @@ pub(crate) fn measure(bench: &Bench, name: &'static str, backend: Backend) -> Ve
     write_credentials(&bad, bad_credentials(&minted));
 
     let (server, all) = warm(bench, &sown, &[]);
-    let check = generate("Check", &bench.check(&all));
+    let check = generate("Check", &run::check(&all));
     let at = |per_second, tick_micros, in_order| Load::Rate { per_second, tick_micros, in_order };
     let known = Spec { load: at(check.per_second() * WARM, 0, false), ask: STRICT, ..all.clone() };
     let flood = Spec {

@@ -188,9 +188,10 @@ impl Worker {
                 let mut turn = 0;
                 while let Some(start) = due.recv().await {
                     let connection = connections[turn % connections.len()].clone();
-                    let index = match in_order {
-                        true => (turn * threads + thread) % self.requests.len(),
-                        false => random.below(self.requests.len()),
+                    let index = if in_order {
+                        (turn * threads + thread) % self.requests.len()
+                    } else {
+                        random.below(self.requests.len())
                     };
                     calls.spawn_local(self.clone().open(connection, index, start));
                     turn += 1;

@@ -7,7 +7,7 @@ use crate::{
     postgres::Postgres,
     proc,
     report::{Figure, Line},
-    run::{Bench, generate},
+    run::{self, Bench, generate},
     site::Backend,
     spec::{Ask, Seen, Spec},
 };
@@ -51,7 +51,7 @@ fn by_connections(bench: &Bench, backend: Backend) -> Line {
     let mut figures = Vec::new();
     for connections in [1, 4, 16, 64] {
         let spec = Spec { connections, ..spec.clone() };
-        let check = bench.check(&spec);
+        let check = run::check(&spec);
         let (check, own) = (format!("Check, {connections} connections"), check);
         figures.push(Figure::of(&check, &rounds(bench, &check, &own)));
         let introspect = format!("Introspect, {connections} connections");

@@ -8,7 +8,7 @@ use token_authority::{
 use crate::{
     flood, growth, proc, profile,
     report::{Figure, Floor, Line, median},
-    run::{Bench, STRICT, Sown, generate, head},
+    run::{self, Bench, STRICT, Sown, generate, head},
     site::{Backend, Server, Site},
     spec::{Ask, Expected, Load, Seen, Spec},
 };
@@ -59,7 +59,7 @@ pub(crate) fn all(bench: &Bench) -> Vec<Line> {
 pub(crate) fn warm(bench: &Bench, sown: &Sown, settings: &[(&str, &str)]) -> (Server, Spec) {
     let server = sown.site.serve(settings);
     let spec = bench.spec(sown, &server);
-    bench.warm(&spec);
+    run::warm(&spec);
     (server, spec)
 }
 
@@ -83,7 +83,7 @@ fn stale(bench: &Bench) -> Line {
 }
 
 fn against_check(bench: &Bench, name: &'static str, what: String, floor: f64, spec: &Spec) -> Line {
-    let check = bench.check(spec);
+    let check = run::check(spec);
     let [checks, introspects] = bench.alternate([("Check", &check), ("Introspect", spec)]);
     Line {
         name,
@@ -120,7 +120,7 @@ fn one(bench: &Bench) -> Line {
     let sown = bench.sown(Backend::Postgres);
     let (_server, spec) = warm(bench, sown, &[]);
     let spec = Spec { load: Load::InFlight(1), connections: 1, ..spec };
-    let check = bench.check(&spec);
+    let check = run::check(&spec);
     let query = Spec { ask: Ask::Query(sown.site.url().to_owned()), ..check.clone() };
     let [checks, queries, introspects] = bench.alternate([("Check", &check), ("query", &query), ("Introspect", &spec)]);
     let rounds = introspects.iter().zip(checks.iter().zip(&queries));

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     report::Line,
-    run::{Bench, STRICT, Sown, generate},
+    run::{self, Bench, STRICT, Sown, generate},
     site::{Backend, Server},
     spec::{Ask, Load, Seen, Spec},
 };
@@ -34,8 +34,8 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Line> {
         let introspect = Spec { ask: STRICT, load: Load::Once(IN_FLIGHT), ..bench.spec(&sown, &server) };
         let check = Spec { ask: Ask::Check, ..introspect.clone() };
         // Twice: until then records are loaded, and tables grow.
-        bench.warm(&introspect);
-        bench.warm(&introspect);
+        run::warm(&introspect);
+        run::warm(&introspect);
         let check = count("Check", &sown, &server, &check);
         let introspect = count("Introspect", &sown, &server, &introspect);
         tell(backend, &check, &introspect);

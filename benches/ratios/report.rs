@@ -1,7 +1,7 @@
 //! What is told: a table of ratios for people, all figures in JSON for programs,
 //! and on which machine they were taken.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fmt, fs, path::PathBuf, process::Command};
 
 use serde::Serialize;
 
@@ -99,33 +99,36 @@ impl Line {
         };
         format!("| {} | {} | {floor} | {} {} | {met} |", self.name, self.what, number(self.measured), self.unit)
     }
+}
 
-    /// The figures behind it, as Markdown.
-    pub(crate) fn details(&self) -> String {
-        let mut text = format!("**{}**: {}\n\n", self.name, self.what);
+/// The figures behind it, as Markdown.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "**{}**: {}\n", self.name, self.what)?;
         if !self.figures.is_empty() {
-            text += "| | calls/s | p50, µs | p99, µs | server CPU a call, µs | generator CPU a call, µs |\n";
-            text += "| --- | ---: | ---: | ---: | ---: | ---: |\n";
+            writeln!(f, "| | calls/s | p50, µs | p99, µs | server CPU a call, µs | generator CPU a call, µs |")?;
+            writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
         }
         for figure in &self.figures {
-            text += &format!(
-                "| {} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} |\n",
+            writeln!(
+                f,
+                "| {} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} |",
                 figure.label,
                 figure.per_second,
                 figure.p50_micros,
                 figure.p99_micros,
                 figure.server_cpu_micros_per_call,
                 figure.generator_cpu_micros_per_call
-            );
+            )?;
         }
         for note in &self.notes {
-            text += &format!("\n{note}\n");
+            writeln!(f, "\n{note}")?;
         }
         if self.rounds.len() > 1 {
             let rounds: Vec<_> = self.rounds.iter().map(|figure| number(*figure)).collect();
-            text += &format!("\nRounds: {}\n", rounds.join(", "));
+            writeln!(f, "\nRounds: {}", rounds.join(", "))?;
         }
-        text
+        Ok(())
     }
 }
 
@@ -208,7 +211,7 @@ pub(crate) fn tell(lines: &[Line], postgres: String) {
     }
     println!();
     for line in lines {
-        println!("{}", line.details());
+        println!("{line}");
     }
 
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));

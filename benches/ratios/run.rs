@@ -108,18 +108,6 @@ impl Bench {
         }
     }
 
-    /// The yardstick under the same load.
-    pub(crate) fn check(&self, like: &Spec) -> Spec {
-        Spec { ask: Ask::Check, credentials: None, ..like.clone() }
-    }
-
-    /// Has a server answer for each credential once, so that all are held as far
-    /// as there is room.
-    pub(crate) fn warm(&self, spec: &Spec) -> Seen {
-        let spec = Spec { ask: Ask::Batch(500), load: Load::Once(4), ..spec.clone() };
-        generate("all tokens once, in batches", &spec)
-    }
-
     /// One round after the other, each of all of these in turn; what was seen, by
     /// spec.
     pub(crate) fn alternate<const N: usize>(&self, specs: [(&str, &Spec); N]) -> [Vec<Seen>; N] {
@@ -144,6 +132,18 @@ impl Bench {
     fn wants_postgres(&self) -> bool {
         self.only.is_empty() || self.postgres.get().is_some()
     }
+}
+
+/// The yardstick under the same load.
+pub(crate) fn check(like: &Spec) -> Spec {
+    Spec { ask: Ask::Check, credentials: None, ..like.clone() }
+}
+
+/// Has a server answer for each credential once, so that all are held as far as
+/// there is room.
+pub(crate) fn warm(spec: &Spec) {
+    let spec = Spec { ask: Ask::Batch(500), load: Load::Once(4), ..spec.clone() };
+    generate("all tokens once, in batches", &spec);
 }
 
 /// Runs a load generator to its end.

@@ -24,7 +24,7 @@ use crate::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
 /// The most that a start or an end may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Server {
 
     pub(crate) async fn client(&self, credential: &str) -> Client {
         let token = BearerToken::new(credential).expect("a credential can stand in a header");
-        let timeouts = Timeouts { connect: Duration::from_secs(10), call: Duration::from_secs(60) };
+        let timeouts = Timeouts { connect: Duration::from_secs(10), call: Duration::from_mins(1) };
         Client::connect(&format!("http://{}", self.grpc), token, timeouts).await.expect("the server answers")
     }
 
