@@ -41,7 +41,7 @@ fn parse(criterion: &mut Criterion) {
 
 fn prove(criterion: &mut Criterion) {
     let ring = KeyRing::parse("k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("a ring of one key");
-    let (key, credential) = (ring.first(), credential());
+    let (key, credential) = (ring.first().expect("it has a key"), credential());
     let stored = key.fingerprint(&credential);
     criterion.bench_function("prove by fingerprint", |bencher| {
         bencher.iter(|| assert!(key.fingerprint(black_box(&credential)).matches(&stored)));

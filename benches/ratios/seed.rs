@@ -115,7 +115,7 @@ pub(crate) async fn sow(seed: Seed, target: Target<'_>, master_key_file: &Path, 
     let account = |(number, key): (usize, &Uuid)| account_row(&format!("{}-{number}", seed.name), *key);
     sink.write("accounts", accounts.iter().enumerate().map(account)).await;
     sink.write("credentials", tokens.iter().map(|token| credential_row(token, seed.fingerprints))).await;
-    let key = seed.fingerprints.then(|| ring.first());
+    let key = ring.first().filter(|_| seed.fingerprints);
     sink.write("secrets", tokens.iter().map(|token| secret_row(token, &hash, key))).await;
     sink.close().await;
 }
