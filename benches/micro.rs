@@ -89,7 +89,7 @@ fn record() -> Record {
         id: CredentialId::at(at(1_000), [7; 8]),
         kind: Kind::Personal,
         account: Some(AccountKey::from_uuid(Uuid::nil())),
-        label: "TradingView webhook".to_owned(),
+        label: "TradingView webhook".into(),
         grant: Grant::Explicit(scopes(&["signals:read", "trading:read", "trading:write"])),
         roles: Roles::NONE,
         networks: Networks::ANY,
@@ -101,13 +101,14 @@ fn record() -> Record {
         expire_time: Some(at(3_000)),
         rotate_time: None,
         revocation: None,
-        secrets: vec![SecretRecord {
+        secrets: [SecretRecord {
             id: SecretId::from_uuid(Uuid::nil()),
             bcrypt: BcryptHash::from_stored(""),
             fingerprint: None,
             create_time: at(1_000),
             end_time: None,
-        }],
+        }]
+        .into(),
     }
 }
 
