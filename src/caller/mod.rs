@@ -1,6 +1,7 @@
 //! Who calls? Whatever door a caller comes through, it is recognized by the same
 //! engine that answers for its subjects, strictly, and before anything else of
-//! its call is looked at. What it may do, the table in the domain says.
+//! its call is looked at; who asks Introspect is confirmed together with what it
+//! asks. What it may do, the table in the domain says.
 
 mod places;
 
@@ -65,7 +66,19 @@ impl Callers {
     }
 
     /// Lets in who seems to be a caller that may do this, to be confirmed together
-    /// with what it asks. Who does not seem so is recognized first.
+    /// with what it asks; none: it does not seem so, and is to be recognized first.
+    pub fn admit_at_once(
+        &self,
+        unverified: &str,
+        call: &Call,
+        operation: Operation,
+    ) -> Option<Result<(Visitor, Place), Refusal>> {
+        let seeming = self.introspector.unconfirmed(unverified, call.clone());
+        let caller = seeming.filter(|caller| caller.may(operation))?;
+        Some(self.place(&caller).map(|place| (Visitor::seeming(caller), place)))
+    }
+
+    /// Lets in a caller that may do this.
     pub async fn admit(
         &self,
         unverified: Option<&str>,
@@ -73,11 +86,6 @@ impl Callers {
         operation: Operation,
     ) -> Result<(Visitor, Place), Refusal> {
         let unverified = unverified.ok_or(Refusal::NoCredential)?;
-        let seeming = self.introspector.unconfirmed(unverified, call.clone());
-        if let Some(caller) = seeming.filter(|caller| caller.may(operation)) {
-            let place = self.place(&caller)?;
-            return Ok((Visitor::seeming(caller), place));
-        }
         let caller = self.authenticate(unverified, call).await?.permit(operation)?.into_caller();
         let place = self.place(&caller)?;
         Ok((Visitor::recognized(caller), place))

@@ -132,7 +132,10 @@ where
                 status = response.headers().get(Status::GRPC_STATUS).and_then(|code| code.to_str().ok()),
                 "answered"
             );
-            if let Ok(id) = HeaderValue::from_str(&id.0) {
+            if let Ok(mut id) = HeaderValue::from_str(&id.0) {
+                // It will not come again: the connection need not remember it (RFC
+                // 7541, section 6.2.3).
+                id.set_sensitive(true);
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             Ok(response)

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use super::{layers::RequestId, status};
 use crate::{
-    caller::{Callers, Refusal},
+    caller::{Callers, Place, Refusal},
     domain::{
         caller::{Call, Caller, Operation, Permit},
         network::ClientAddress,
@@ -99,27 +99,44 @@ where
         let callers = self.callers.clone();
         Box::pin(async move {
             let call = Call { address: address(&request), request_id: request_id(&request) };
-            let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
-            let bearer = bearer.as_deref().map(String::as_str);
-            let recognized = if let Some(operation) = asks(request.uri().path()) {
-                let admitted = callers.admit(bearer, call, operation).await;
-                admitted.map(|(visitor, place)| {
+            let operation = asks(request.uri().path());
+            let at_once = operation
+                .zip(bearer(request.headers()))
+                .and_then(|(operation, bearer)| callers.admit_at_once(bearer, &call, operation));
+            let admitted = match at_once {
+                Some(admitted) => admitted.map(|(visitor, place)| {
                     request.extensions_mut().insert(visitor);
                     place
-                })
-            } else {
-                let recognized = callers.recognize(bearer, call).await;
-                recognized.map(|(caller, place)| {
-                    request.extensions_mut().insert(caller);
-                    place
-                })
+                }),
+                // Apart, so that the others do not carry its state.
+                None => Box::pin(recognize(&callers, &mut request, call, operation)).await,
             };
-            match recognized {
+            match admitted {
                 // Its place is taken until it is answered.
                 Ok(_place) => inner.call(request).await,
                 Err(refusal) => Ok(status::refused(&refusal).into_http()),
             }
         })
+    }
+}
+
+/// Recognizes the caller of a request, and puts it into its extensions.
+async fn recognize(
+    callers: &Callers,
+    request: &mut http::Request<Body>,
+    call: Call,
+    operation: Option<Operation>,
+) -> Result<Place, Refusal> {
+    let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
+    let bearer = bearer.as_deref().map(String::as_str);
+    if let Some(operation) = operation {
+        let (visitor, place) = callers.admit(bearer, call, operation).await?;
+        request.extensions_mut().insert(visitor);
+        Ok(place)
+    } else {
+        let (caller, place) = callers.recognize(bearer, call).await?;
+        request.extensions_mut().insert(caller);
+        Ok(place)
     }
 }
 

@@ -99,7 +99,8 @@ impl Engine {
                 Look::Moving => {}
             }
         }
-        let fill = self.loading.load(ids.to_vec()).await?;
+        // Apart, so that calls which find all of it held do not carry its state.
+        let fill = Box::pin(self.loading.load(ids.to_vec())).await?;
         let now = self.shared.clock.not_before(fill.time);
         Ok(View::of(&fill, ids, now))
     }

@@ -4,7 +4,7 @@
 //!
 //! Records are held in memory, and each answer rests on a confirmation that
 //! nothing changed since: what was committed before a call began is in its
-//! answer. Proofs are remembered, since they cannot change; verdicts never are.
+//! answer, unless it allows for staleness. Proofs are remembered, since they cannot change; verdicts never are.
 
 mod batch;
 mod bcrypt;
@@ -283,7 +283,7 @@ impl Introspector {
                 (text, self.prover.prove(presented, &known.record, view.now).await)
             })
             .collect();
-        let proved: HashMap<&str, Proof> = proving.collect().await;
+        let proved: HashMap<&str, Proof> = Box::pin(proving.collect()).await;
         for (proof, subject) in proofs.iter_mut().zip(subjects) {
             let slow = subject.as_ref().and_then(|(presented, _)| proved.get(presented.plaintext.expose()));
             if let Some(slow) = slow {

@@ -75,7 +75,7 @@ impl Prover {
             Compared::Disproved => Ok(None),
             Compared::Open(secrets) => {
                 for secret in secrets.into_iter().filter(|secret| !secret.has_ended(now)) {
-                    if self.prove_by_bcrypt(presented, record.id, secret).await? {
+                    if Box::pin(self.prove_by_bcrypt(presented, record.id, secret)).await? {
                         return Ok(Some(secret.id));
                     }
                 }

@@ -47,7 +47,12 @@ impl Uses {
     /// taken to the end is to be given back.
     pub fn take(&self) -> impl Iterator<Item = SecretUses> + '_ {
         self.0.shards.iter().flat_map(|shard| {
-            let collected = std::mem::take(&mut *lock(shard));
+            let collected = {
+                let mut shard = lock(shard);
+                // As much is used in the next interval, most likely.
+                let room = HashMap::with_capacity(shard.len());
+                std::mem::replace(&mut *shard, room)
+            };
             collected.into_values()
         })
     }
