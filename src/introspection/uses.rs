@@ -5,12 +5,14 @@
 //! secrets are counted as lost until what is there is taken.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     domain::{id::SecretId, network::ClientAddress, time::Timestamp},
@@ -43,18 +45,21 @@ impl Uses {
         self.add(SecretUses { secret, count: 1, last_used_time: time, last_used_address: address });
     }
 
-    /// Takes what was collected, in no order, a shard at a time. What is not
-    /// taken to the end is to be given back.
-    pub fn take(&self) -> impl Iterator<Item = SecretUses> + '_ {
-        self.0.shards.iter().flat_map(|shard| {
+    /// Takes what was collected, in the order of secrets: neighbours are written
+    /// together.
+    pub fn take(&self) -> Vec<SecretUses> {
+        let mut taken = Vec::new();
+        for shard in &self.0.shards {
             let collected = {
                 let mut shard = lock(shard);
                 // As much is used in the next interval, most likely.
                 let room = HashMap::with_capacity(shard.len());
                 std::mem::replace(&mut *shard, room)
             };
-            collected.into_values()
-        })
+            taken.extend(collected.into_values());
+        }
+        taken.sort_unstable_by_key(|uses| uses.secret);
+        taken
     }
 
     /// Gives back what could not be written: it is taken again with what came
@@ -114,12 +119,8 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn taken(uses: &Uses) -> Vec<SecretUses> {
-        uses.take().collect()
-    }
-
     fn one(uses: &Uses) -> SecretUses {
-        let taken = taken(uses);
+        let taken = uses.take();
         assert_eq!(taken.len(), 1, "{taken:?}");
         taken[0]
     }
@@ -137,7 +138,7 @@ mod tests {
             last_used_address: Some(address("10.0.0.3")),
         };
         assert_eq!(one(&uses), expected);
-        assert_eq!(taken(&uses), [], "once is enough");
+        assert_eq!(uses.take(), [], "once is enough");
 
         uses.note(secret(1), time(40), Some(address("10.0.0.4")));
         uses.note(secret(1), time(50), None);
@@ -149,11 +150,10 @@ mod tests {
         let uses = Uses::new();
         uses.note(secret(1), time(10), Some(address("10.0.0.1")));
         uses.note(secret(2), time(10), None);
-        let unwritten = taken(&uses);
+        let unwritten = uses.take();
         uses.note(secret(1), time(20), Some(address("10.0.0.2")));
         uses.give_back(unwritten);
-        let mut taken = taken(&uses);
-        taken.sort_unstable_by_key(|uses| uses.secret);
+        let taken = uses.take();
         let told: Vec<_> = taken.iter().map(|uses| (uses.count, uses.last_used_time)).collect();
         assert_eq!(told, [(2, time(20)), (1, time(10))]);
         assert_eq!(taken[0].last_used_address, Some(address("10.0.0.2")));
@@ -168,16 +168,16 @@ mod tests {
         }
         uses.note(secret(0), time(2), None);
         assert_eq!((uses.take_lost(), uses.take_lost()), (5, 0));
-        let full = taken(&uses);
+        let full = uses.take();
         assert_eq!(full.len(), SHARDS * EACH);
         assert!(full.iter().any(|uses| uses.secret == secret(0) && uses.count == 2));
 
         uses.give_back(full);
         uses.note(secret(more_than_fit as u128), time(1), None);
         assert_eq!(uses.take_lost(), 1, "what was given back takes its room");
-        taken(&uses);
+        uses.take();
         uses.note(secret(more_than_fit as u128), time(1), None);
-        assert_eq!((taken(&uses).len(), uses.take_lost()), (1, 0));
+        assert_eq!((uses.take().len(), uses.take_lost()), (1, 0));
     }
 
     #[test]
@@ -191,11 +191,11 @@ mod tests {
                 .collect();
             let mut taken = 0;
             while noting.iter().any(|thread| !thread.is_finished()) {
-                taken += uses.take().map(|uses| uses.count).sum::<u64>();
+                taken += uses.take().iter().map(|uses| uses.count).sum::<u64>();
             }
             taken
         });
-        let rest: u64 = uses.take().map(|uses| uses.count).sum();
+        let rest: u64 = uses.take().iter().map(|uses| uses.count).sum();
         assert_eq!(taken + rest, THREADS * USES);
     }
 }

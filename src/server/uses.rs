@@ -63,16 +63,13 @@ async fn run(store: Store, uses: Uses, every: Duration, calls_ended: Cancellatio
 }
 
 async fn write(store: &Store, uses: &Uses) -> Result<(), store::Error> {
-    let mut taken = uses.take();
-    loop {
-        let batch: Vec<_> = taken.by_ref().take(MAX_USES).collect();
-        if batch.is_empty() {
-            return Ok(());
-        }
+    let taken = uses.take();
+    for (number, batch) in taken.chunks(MAX_USES).enumerate() {
         // Where its outcome is not known, it may be added twice.
-        if let Err(error) = store.add_uses(&batch).await {
-            uses.give_back(batch.into_iter().chain(taken));
+        if let Err(error) = store.add_uses(batch).await {
+            uses.give_back(taken[number * MAX_USES..].iter().copied());
             return Err(error);
         }
     }
+    Ok(())
 }
