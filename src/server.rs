@@ -180,8 +180,8 @@ impl Server {
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
-        let mut routes = grpc::routes(authority, introspector, callers.clone(), settings.grpc.max_message_bytes)
-            .add_service(health_service);
+        let (routes, door) = grpc::routes(authority, introspector, callers, settings.grpc.max_message_bytes);
+        let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             let descriptors = || {
                 tonic_reflection::server::Builder::configure()
@@ -201,7 +201,7 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(grpc::CallLayer::new(limits))
-            .layer(grpc::DoorLayer::new(callers))
+            .layer(door)
             .add_routes(routes)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)),

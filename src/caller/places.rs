@@ -2,10 +2,11 @@
 //! starves the others.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::HashMap;
 use uuid::Uuid;
 
 use crate::domain::caller::Caller;

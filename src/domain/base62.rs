@@ -14,9 +14,19 @@ pub(super) fn encode<const WIDTH: usize>(mut value: u128) -> [u8; WIDTH] {
     digits
 }
 
+/// So many digits fit into 64 bits, whose arithmetic is a processor's own.
+const CHUNK: usize = 10;
+
 /// Reads digits; none where one is foreign or the number is over 128 bits.
 pub(super) fn decode(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0_u128, |value, digit| value.checked_mul(62)?.checked_add(u128::from(value_of(*digit)?)))
+    digits.chunks(CHUNK).try_fold(0_u128, |value, chunk| {
+        let (mut scale, mut low) = (1_u64, 0_u64);
+        for digit in chunk {
+            scale *= 62;
+            low = low * 62 + u64::from(value_of(*digit)?);
+        }
+        value.checked_mul(scale.into())?.checked_add(low.into())
+    })
 }
 
 /// The digit for a random byte, or none where it must be thrown away so that

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq as _;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 /// A bcrypt hash in its modular crypt form.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Fingerprint {
 
     /// Whether both are of the same credential, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
@@ -84,7 +84,7 @@ impl CheckValue {
 
     /// Whether both are of the same key, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 

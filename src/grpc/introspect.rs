@@ -15,7 +15,6 @@ use crate::{
         caller::{Operation, Permit},
         credential::Kind,
         judgement::{InactiveReason, Kinds, Question},
-        scope::Scope,
     },
     introspection::{Active, Answered, Busy, Inquiry, Verdict, Visitor},
     proto::v1 as proto,
@@ -145,39 +144,28 @@ fn answer(verdict: Verdict, sees_reasons: bool) -> proto::IntrospectResponse {
                 ..proto::IntrospectResponse::default()
             }
         }
-        Verdict::Active(active) => active_answer(*active),
+        Verdict::Active(active) => active_answer(active),
     }
 }
 
 fn active_answer(active: Active) -> proto::IntrospectResponse {
-    let Active {
-        kind: active_kind,
-        id,
-        account_id,
-        username,
-        label,
-        scopes,
-        missing,
-        roles,
-        plan,
-        issue_time,
-        expire_time,
-    } = active;
+    let Active { record, holder, scopes, missing, plan } = active;
+    let account = &holder.account;
     let verdict = if missing.is_empty() { proto::Verdict::Allowed } else { proto::Verdict::InsufficientScope };
     proto::IntrospectResponse {
         active: true,
         verdict: verdict.into(),
-        missing_scopes: missing.iter().map(ToString::to_string).collect(),
-        kind: kind(active_kind).into(),
-        token_id: id.to_string(),
-        account_id: account_id.to_string(),
-        username: username.unwrap_or_default(),
-        label,
-        scopes: scopes.iter().map(Scope::to_string).collect(),
-        roles,
+        missing_scopes: missing.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        kind: kind(record.kind).into(),
+        token_id: record.id.to_string(),
+        account_id: account.id.as_str().to_owned(),
+        username: account.username.as_ref().map(|username| username.shown().to_owned()).unwrap_or_default(),
+        label: record.label.as_ref().to_owned(),
+        scopes: scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
         plan: plan.unwrap_or_default(),
-        issue_time: Some(timestamp(issue_time)),
-        expire_time: expire_time.map(timestamp),
+        issue_time: Some(timestamp(record.create_time)),
+        expire_time: record.expire_time.map(timestamp),
         inactive_reason: 0,
     }
 }

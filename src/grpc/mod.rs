@@ -48,20 +48,22 @@ struct Door {
     callers: Callers,
 }
 
-/// The routes of all services of the contract. A request of over
-/// `max_message_bytes` is refused.
+/// The routes of all services of the contract, and the layer that lets callers in
+/// to them. A request of over `max_message_bytes` is refused.
 pub fn routes(
     authority: Authority,
     introspector: Arc<Introspector>,
     callers: Callers,
     max_message_bytes: usize,
-) -> Routes {
-    let door = Door { authority, introspector, callers };
+) -> (Routes, DoorLayer) {
+    let door = Door { authority, introspector, callers: callers.clone() };
+    let tokens = TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
+    let layer = DoorLayer::new(callers, tokens.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
+        .add_service(tokens)
         .add_service(SessionServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(AccountServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(ServiceCredentialServiceServer::new(door).max_decoding_message_size(max_message_bytes));
-    routes.routes()
+    (routes.routes(), layer)
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use tonic::{Request, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
-use super::{layers::RequestId, status};
+use super::{Door, layers::RequestId, status};
 use crate::{
     caller::{Callers, Place, Refusal},
     domain::{
@@ -21,6 +21,7 @@ use crate::{
         network::ClientAddress,
     },
     introspection::Visitor,
+    proto::v1::token_authority_service_server::TokenAuthorityServiceServer,
 };
 
 /// What every path of our own services begins with; others (health, reflection)
@@ -51,12 +52,12 @@ pub(super) fn permit_unimplemented<T, U>(request: &Request<T>, operation: Operat
 #[derive(Clone, Debug)]
 pub struct DoorLayer {
     callers: Callers,
+    introspection: Introspection,
 }
 
 impl DoorLayer {
-    /// Lets in whom `callers` recognizes.
-    pub fn new(callers: Callers) -> Self {
-        Self { callers }
+    pub(super) fn new(callers: Callers, introspection: Introspection) -> Self {
+        Self { callers, introspection }
     }
 }
 
@@ -64,15 +65,21 @@ impl<S> Layer<S> for DoorLayer {
     type Service = DoorService<S>;
 
     fn layer(&self, inner: S) -> DoorService<S> {
-        DoorService { inner, callers: self.callers.clone() }
+        DoorService { inner, callers: self.callers.clone(), introspection: self.introspection.clone() }
     }
 }
+
+/// What answers Introspect and BatchIntrospect.
+pub(super) type Introspection = TokenAuthorityServiceServer<Door>;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct DoorService<S> {
     inner: S,
     callers: Callers,
+    // One of the inner routes. Whoever is let in at once goes straight to it: most
+    // calls do, and the way over all routes costs each of them.
+    introspection: Introspection,
 }
 
 impl<S> Service<http::Request<Body>> for DoorService<S>
@@ -93,30 +100,37 @@ where
         if !path.starts_with(OURS) || path == OPEN {
             return Box::pin(self.inner.call(request));
         }
-        // What was polled ready is used; the clone stays behind.
-        let not_ready = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, not_ready);
-        let callers = self.callers.clone();
-        Box::pin(async move {
-            let call = Call { address: address(&request), request_id: request_id(&request) };
-            let operation = asks(request.uri().path());
-            let at_once = operation
-                .zip(bearer(request.headers()))
-                .and_then(|(operation, bearer)| callers.admit_at_once(bearer, &call, operation));
-            let admitted = match at_once {
-                Some(admitted) => admitted.map(|(visitor, place)| {
-                    request.extensions_mut().insert(visitor);
-                    place
-                }),
-                // Apart, so that the others do not carry its state.
-                None => Box::pin(recognize(&callers, &mut request, call, operation)).await,
-            };
-            match admitted {
-                // Its place is taken until it is answered.
-                Ok(_place) => inner.call(request).await,
-                Err(refusal) => Ok(status::refused(&refusal).into_http()),
+        let operation = asks(path);
+        let call = Call { address: address(&request), request_id: request_id(&request) };
+        let at_once = operation
+            .zip(bearer(request.headers()))
+            .and_then(|(operation, bearer)| self.callers.admit_at_once(bearer, &call, operation));
+        match at_once {
+            Some(Ok((visitor, place))) => {
+                request.extensions_mut().insert(visitor);
+                let answer = self.introspection.call(request);
+                Box::pin(async move {
+                    let Ok(response) = answer.await;
+                    // It was taken until now.
+                    drop(place);
+                    Ok(response)
+                })
             }
-        })
+            Some(Err(refusal)) => Box::pin(async move { Ok(status::refused(&refusal).into_http()) }),
+            None => {
+                // What was polled ready is used; the clone stays behind.
+                let not_ready = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, not_ready);
+                let callers = self.callers.clone();
+                Box::pin(async move {
+                    match recognize(&callers, &mut request, call, operation).await {
+                        // Its place is taken until it is answered.
+                        Ok(_place) => inner.call(request).await,
+                        Err(refusal) => Ok(status::refused(&refusal).into_http()),
+                    }
+                })
+            }
+        }
     }
 }
 

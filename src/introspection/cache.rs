@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use quick_cache::{Weighter, sync::Cache as Bounded};
 use smallvec::SmallVec;
 
@@ -35,12 +35,13 @@ const OVERHEAD: usize = 384;
 
 /// What is known of some credentials, in the order in which they were asked for,
 /// all of one point of the history.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct View {
     /// The database's time.
     pub(super) now: Timestamp,
-    /// The policy in force.
-    pub(super) policy: Arc<Policy>,
+    // Borrowed rather than shared: a count of owners that every call writes to
+    // would go from processor to processor.
+    policy: Guard<Option<Arc<InForce>>>,
     /// None: there is no such credential.
     pub(super) known: SmallVec<[Option<Known>; 2]>,
 }
@@ -60,7 +61,13 @@ impl View {
             let holder = record.account.and_then(|account| fill.holders.get(&account).cloned());
             Some(Known { record, holder })
         });
-        Self { now, policy: fill.policy.clone(), known: known.collect() }
+        let policy = Guard::from_inner(Some(Arc::new(InForce { number: 0, policy: fill.policy.clone() })));
+        Self { now, policy, known: known.collect() }
+    }
+
+    /// The policy in force.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy.as_ref().expect("there is no view without a policy").policy
     }
 }
 
@@ -84,8 +91,16 @@ enum Key {
 #[derive(Clone, Debug)]
 enum Entry {
     Record(Arc<Record>),
-    // With the policy that it was loaded under: another one has it loaded anew.
-    Holder(Arc<Holder>, Arc<Policy>),
+    // With the number of the policy that it was loaded under: another one has it
+    // loaded anew.
+    Holder(Arc<Holder>, u64),
+}
+
+/// The policy, and how many there were before it.
+#[derive(Debug)]
+struct InForce {
+    number: u64,
+    policy: Arc<Policy>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,7 +120,9 @@ impl Weighter<Key, Entry> for Bytes {
 #[derive(Debug)]
 pub(super) struct Cache {
     entries: Bounded<Key, Entry, Bytes>,
-    policy: ArcSwapOption<Policy>,
+    policy: ArcSwapOption<InForce>,
+    // How many policies there were.
+    policies: AtomicU64,
     // How often it was published, twice: odd while it is being written.
     publication: AtomicU64,
     // The revision that all of it reflects.
@@ -120,6 +137,7 @@ impl Cache {
         Self {
             entries: Bounded::with_weighter(items, bytes, Bytes),
             policy: ArcSwapOption::empty(),
+            policies: AtomicU64::new(0),
             publication: AtomicU64::new(0),
             revision: AtomicI64::new(-1),
         }
@@ -152,7 +170,8 @@ impl Cache {
     }
 
     fn view(&self, ids: &[CredentialId], now: Timestamp) -> Option<View> {
-        let policy = self.policy.load_full()?;
+        let policy = self.policy.load();
+        let number = policy.as_ref()?.number;
         let known = ids.iter().map(|id| {
             let Some(Entry::Record(record)) = self.entries.get(&Key::Record(*id)) else {
                 return None;
@@ -160,7 +179,7 @@ impl Cache {
             let holder = match record.account {
                 None => None,
                 Some(account) => match self.entries.get(&Key::Holder(account)) {
-                    Some(Entry::Holder(holder, under)) if Arc::ptr_eq(&under, &policy) => Some(holder),
+                    Some(Entry::Holder(holder, under)) if under == number => Some(holder),
                     _ => return None,
                 },
             };
@@ -209,16 +228,17 @@ impl Cache {
         if changed.contains(&Subject::Policy) {
             return;
         }
-        let policy = match self.policy.load_full() {
-            Some(held) if held.document() == fill.policy.document() => held,
+        let number = match &*self.policy.load() {
+            Some(held) if held.policy.document() == fill.policy.document() => held.number,
             _ => {
-                self.policy.store(Some(fill.policy.clone()));
-                fill.policy.clone()
+                let number = self.policies.fetch_add(1, Ordering::Relaxed);
+                self.policy.store(Some(Arc::new(InForce { number, policy: fill.policy.clone() })));
+                number
             }
         };
         for (key, holder) in &fill.holders {
             if !changed.contains(&Subject::Account(*key)) {
-                self.entries.insert(Key::Holder(*key), Entry::Holder(holder.clone(), policy.clone()));
+                self.entries.insert(Key::Holder(*key), Entry::Holder(holder.clone(), number));
             }
         }
     }

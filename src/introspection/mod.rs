@@ -175,11 +175,11 @@ impl Introspector {
         let proofs = self.prove_all(&subjects, &view).await;
         let verdicts = inquiries.iter().zip(subjects.into_iter().zip(proofs)).map(|(inquiry, (subject, proof))| {
             let proof = proof?;
-            let evidence = match subject {
-                None => Evidence::Malformed,
-                Some((presented, known)) => evidence(presented, known, proof),
+            let (evidence, known) = match subject {
+                None => (Evidence::Malformed, None),
+                Some((presented, known)) => (evidence(presented, known, proof), known),
             };
-            let verdict = Verdict::of(evidence, &inquiry.question, &view.policy, view.now);
+            let verdict = Verdict::of(evidence, known, &inquiry.question, view.policy(), view.now);
             if let (Verdict::Active(_), Some(secret)) = (&verdict, proof) {
                 self.uses.note(secret, view.now, inquiry.question.client_address);
             }
@@ -249,7 +249,7 @@ impl Introspector {
             Evidence::WrongSecret => Err(InactiveReason::WrongSecret),
             Evidence::Proved { record, secret, holder } => {
                 let manage_scope = self.manage_scope.as_ref();
-                Caller::recognize(record, secret, holder, call, manage_scope, &view.policy, view.now)
+                Caller::recognize(record, secret, holder, call, manage_scope, view.policy(), view.now)
             }
         }
     }

@@ -1,13 +1,12 @@
 //! What is asked, and what is answered?
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
+use super::cache::Known;
 use crate::domain::{
-    account::{AccountId, Holder},
-    credential::Kind,
-    id::CredentialId,
+    account::Holder,
     judgement::{Evidence, InactiveReason, Judgement, Question, judge},
     policy::Policy,
     record::Record,
@@ -27,71 +26,47 @@ pub struct Inquiry {
 }
 
 /// What a resource server is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Verdict {
     /// Not to be let through; the reason is for the log and for those who may
     /// see it.
     Inactive(InactiveReason),
     /// Good, though it may lack scopes.
-    Active(Box<Active>),
+    Active(Active),
 }
 
 /// What is told of an active credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Active {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its id.
-    pub id: CredentialId,
+    /// Its record.
+    pub record: Arc<Record>,
     /// Whom it belongs to.
-    pub account_id: AccountId,
-    /// The account's username.
-    pub username: Option<String>,
-    /// Its label.
-    pub label: String,
+    pub holder: Arc<Holder>,
     /// What it holds now.
     pub scopes: Scopes,
     /// What it lacks of what was asked for.
     pub missing: Vec<Scope>,
-    /// The account's roles.
-    pub roles: Vec<String>,
-    /// The account's plan.
+    /// The plan that its account is on.
     pub plan: Option<String>,
-    /// When it was issued.
-    pub issue_time: Timestamp,
-    /// When it ends by itself.
-    pub expire_time: Option<Timestamp>,
 }
 
 impl Verdict {
-    /// Judges what was proved.
-    pub(super) fn of(evidence: Evidence<'_>, question: &Question, policy: &Policy, now: Timestamp) -> Self {
-        match (judge(evidence, question, policy, now), evidence) {
+    /// Judges what was proved of a known credential.
+    pub(super) fn of(
+        evidence: Evidence<'_>,
+        known: Option<&Known>,
+        question: &Question,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Self {
+        match (judge(evidence, question, policy, now), known) {
             (Judgement::Inactive(reason), _) => Self::Inactive(reason),
-            (Judgement::Active { scopes, missing }, Evidence::Proved { record, holder: Some(holder), .. }) => {
-                Self::Active(Box::new(Active::of(record, holder, scopes, missing, policy)))
+            (Judgement::Active { scopes, missing }, Some(Known { record, holder: Some(holder) })) => {
+                let plan = policy.plan_of(holder.account.plan.as_ref()).map(ToOwned::to_owned);
+                Self::Active(Active { record: record.clone(), holder: holder.clone(), scopes, missing, plan })
             }
             // What has no account is no subject: judgement lets none in.
             (Judgement::Active { .. }, _) => Self::Inactive(InactiveReason::KindNotAccepted),
-        }
-    }
-}
-
-impl Active {
-    fn of(record: &Record, holder: &Holder, scopes: Scopes, missing: Vec<Scope>, policy: &Policy) -> Self {
-        let account = &holder.account;
-        Self {
-            kind: record.kind,
-            id: record.id,
-            account_id: account.id.clone(),
-            username: account.username.as_ref().map(|username| username.shown().to_owned()),
-            label: record.label.as_ref().to_owned(),
-            scopes,
-            missing,
-            roles: account.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            plan: policy.plan_of(account.plan.as_ref()).map(ToOwned::to_owned),
-            issue_time: record.create_time,
-            expire_time: record.expire_time,
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::domain::{
     account::{Account, Holder},
     id::{AccountKey, CredentialId},
     policy::{Policy, Room},
-    record::{Record, Secrets},
+    record::{Grant, Record, Secrets},
+    scope::Scopes,
     time::Timestamp,
 };
 
@@ -96,7 +97,15 @@ impl Store {
             _ => self.embedded_time(),
         };
         let entity::head::Model { id: _, epoch, revision, tag } = entity::head::Model::from_query_result(first, "h_")?;
-        let (records, accounts) = records(&rows)?;
+        let (mut records, mut accounts) = records(&rows)?;
+        for record in &mut records {
+            if let Grant::Explicit(scopes) = &mut record.grant {
+                *scopes = self.share_names(scopes);
+            }
+        }
+        for account in &mut accounts {
+            account.permissions = self.share_names(&account.permissions);
+        }
         Ok(Loaded {
             head: Head { epoch, revision, tag },
             time: convert::timestamp(time)?,
@@ -104,6 +113,19 @@ impl Store {
             records,
             accounts,
         })
+    }
+
+    /// The same scopes. Many records name the same few: judging them touches less
+    /// memory where each name is there once.
+    fn share_names(&self, scopes: &Scopes) -> Scopes {
+        let names = &self.0.scope_names;
+        let shared = scopes.iter().map(|scope| {
+            names.get(scope).unwrap_or_else(|| {
+                names.insert(scope.clone(), scope.clone());
+                scope.clone()
+            })
+        });
+        shared.collect()
     }
 }
 

@@ -48,11 +48,13 @@ pub use self::{
     transaction::{Change, Subject, Transaction},
     uses::{MAX_USES, SecretUses},
 };
-use crate::domain::{policy::Policy, time::Timestamp};
+use crate::domain::{policy::Policy, scope::Scope, time::Timestamp};
 
 /// How much work of a kind may wait for the database or be under way; what comes
 /// on top is refused, so that calls given up by their callers cannot pile up.
 const MAX_WORK: usize = 1_024;
+/// How many names of scopes are shared.
+const MAX_SCOPE_NAMES: usize = 4_096;
 /// How long closing may wait for connections that are still in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -74,6 +76,8 @@ struct Inner {
     embedded_head: head::EmbeddedHead,
     // The policy last read, with its text.
     policy: Mutex<Option<KnownPolicy>>,
+    // The names of scopes that are shared by what is loaded.
+    scope_names: quick_cache::sync::Cache<Scope, Scope>,
 }
 
 /// A policy as it was read and as it was understood.
@@ -95,6 +99,7 @@ impl Store {
             latest_time: AtomicI64::new(0),
             embedded_head: head::EmbeddedHead::new(),
             policy: Mutex::new(None),
+            scope_names: quick_cache::sync::Cache::new(MAX_SCOPE_NAMES),
         })))
     }
 
