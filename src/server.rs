@@ -161,6 +161,7 @@ impl Server {
             manage_scope: rules.manage_scope.clone(),
             staleness: settings.staleness(),
             limits: settings.introspection_limits(),
+            desktop: rules.desktop,
         });
         let introspector = Arc::new(introspector);
         let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller);
@@ -177,7 +178,8 @@ impl Server {
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
         tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
-        tokio::spawn(retention::run(store.clone(), settings.retention.clone(), stop.clone()));
+        let window = settings.sign_in.window.0;
+        tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
         let (routes, door) = grpc::routes(authority, introspector, callers, settings.grpc.max_message_bytes);

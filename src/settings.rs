@@ -24,9 +24,11 @@ pub use self::{
 use crate::{
     authority::{EmptyScopes, Rules},
     domain::{
+        attempts::Throttling,
         credential::{Forms, Prefix},
         policy::{Document, Policy},
         scope::Scope,
+        session::Sliding,
         time::Lifetime,
     },
     introspection::{Limits, Pace, Staleness},
@@ -55,6 +57,10 @@ pub struct Settings {
     pub tokens: Tokens,
     /// What account holders do for themselves.
     pub self_service: SelfService,
+    /// How people sign in.
+    pub sign_in: SignIn,
+    /// What a sign-in hands out.
+    pub sessions: Sessions,
     /// How Introspect keeps its answers fresh, and what it remembers.
     pub introspection: Introspection,
     /// How long what has ended is kept.
@@ -195,6 +201,28 @@ pub struct SelfService {
     pub manage_scope: Option<String>,
 }
 
+/// How people sign in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignIn {
+    /// How many sign-ins for one username from one address may fail in a window.
+    pub max_failures_per_user_and_address: u32,
+    /// How many sign-ins from one address may fail in a window.
+    pub max_failures_per_address: u32,
+    /// How long after a window's first attempt it ends.
+    pub window: Span,
+}
+
+/// What a sign-in hands out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// How long a desktop session goes on without being used.
+    pub desktop_lifetime: Span,
+    /// How long a desktop session goes on at most, or `never`.
+    pub desktop_max_lifetime: SpanOrNever,
+}
+
 /// How Introspect keeps its answers fresh, and what it remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -279,6 +307,8 @@ impl Settings {
             ("grpc.max_message_bytes", self.grpc.max_message_bytes),
             ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
             ("introspection.remembered_proofs", self.introspection.remembered_proofs),
+            ("sign_in.max_failures_per_user_and_address", self.sign_in.max_failures_per_user_and_address as usize),
+            ("sign_in.max_failures_per_address", self.sign_in.max_failures_per_address as usize),
             ("introspection.cache_mib", usize::try_from(self.introspection.cache_mib).unwrap_or(usize::MAX)),
         ] {
             if count == 0 {
@@ -295,6 +325,8 @@ impl Settings {
             ("retention.interval", self.retention.interval),
             ("introspection.timeout", self.introspection.timeout),
             ("introspection.use_interval", self.introspection.use_interval),
+            ("sign_in.window", self.sign_in.window),
+            ("sessions.desktop_lifetime", self.sessions.desktop_lifetime),
         ] {
             // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
             if span.0 < Duration::from_millis(1) {
@@ -320,6 +352,11 @@ impl Settings {
         let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
         if default.exceeds(max) {
             return Err(invalid("tokens.default_lifetime")("is longer than tokens.max_lifetime".to_owned()));
+        }
+        let Sliding { window, max } = self.desktop();
+        if Lifetime::For(window).exceeds(max) {
+            let problem = "is longer than sessions.desktop_max_lifetime";
+            return Err(invalid("sessions.desktop_lifetime")(problem.to_owned()));
         }
         self.store_config()?;
         self.rules()?;
@@ -371,7 +408,17 @@ impl Settings {
                 EmptyScopesSetting::Refuse => EmptyScopes::Refuse,
             },
             manage_scope: self.manage_scope()?,
+            desktop: self.desktop(),
+            throttling: Throttling {
+                max_per_user_and_address: self.sign_in.max_failures_per_user_and_address,
+                max_per_address: self.sign_in.max_failures_per_address,
+                window: self.sign_in.window.0,
+            },
         })
+    }
+
+    fn desktop(&self) -> Sliding {
+        Sliding { window: self.sessions.desktop_lifetime.0, max: self.sessions.desktop_max_lifetime.into() }
     }
 
     fn forms(&self) -> Result<Forms, InvalidSetting> {

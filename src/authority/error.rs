@@ -1,6 +1,6 @@
 //! What can a use case refuse? In the words of the rules, not of a transport.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{delegation::Excess, id::CredentialId, keys::NoCurrentKey, scope::Scopes},
@@ -44,6 +44,18 @@ pub enum Error {
     /// There is no such service credential.
     #[error("there is no such service credential")]
     ServiceNotFound,
+    /// There is no such session.
+    #[error("there is no such session")]
+    SessionNotFound,
+    /// Not a username and its password; which of both is for the log alone.
+    #[error("the username or the password is wrong")]
+    BadCredentials,
+    /// So many sign-ins failed that no more are looked into for a while.
+    #[error("too many sign-ins failed")]
+    TooManyAttempts {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The account is suspended.
     #[error("the account is suspended")]
     AccountSuspended,

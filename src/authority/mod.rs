@@ -8,8 +8,10 @@ pub mod bootstrap;
 mod error;
 mod mint;
 mod paging;
+mod passwords;
 mod services;
 mod sessions;
+mod throttle;
 mod tokens;
 
 use std::{
@@ -18,24 +20,28 @@ use std::{
     time::Duration,
 };
 
+use self::throttle::Throttle;
 pub use self::{
     accounts::{AccountChange, AccountField, AccountView},
     error::Error,
     mint::Minted,
     paging::PageRequest,
+    passwords::{CallerOrOpen, PasswordAttempt},
     services::{NewService, ServiceView},
-    sessions::SessionView,
+    sessions::{DesktopSignIn, SessionView, WhoSignsIn},
     tokens::{Expiry, IssueToken, RevokeTarget, TokenState, TokenView},
 };
 use crate::{
     domain::{
         account::Account,
+        attempts::Throttling,
         caller::{Caller, Permit, Reach},
         credential::{Forms, Kind},
         id::{AccountKey, CredentialId},
         policy::Policy,
         record::Record,
         scope::Scope,
+        session::Sliding,
         time::{Lifetime, Timestamp},
     },
     introspection::Bcrypt,
@@ -49,6 +55,7 @@ pub struct Authority {
     store: Store,
     keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
+    throttle: Throttle,
     rules: Arc<Rules>,
 }
 
@@ -67,6 +74,10 @@ pub struct Rules {
     pub empty_scopes: EmptyScopes,
     /// The scope by which a token manages others.
     pub manage_scope: Option<Scope>,
+    /// How long a desktop session lives.
+    pub desktop: Sliding,
+    /// How many sign-ins may fail.
+    pub throttling: Throttling,
 }
 
 /// What it means to ask for neither scopes nor inheriting.
@@ -103,7 +114,8 @@ struct Targets {
 impl Authority {
     /// Works on `store`.
     pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
-        Self { store, keys, bcrypt, rules: Arc::new(rules) }
+        let throttle = Throttle::new(store.clone(), rules.throttling);
+        Self { store, keys, bcrypt, throttle, rules: Arc::new(rules) }
     }
 
     /// What access tokens begin with, without the underscore.

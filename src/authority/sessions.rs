@@ -1,5 +1,10 @@
-//! Desktop sessions, as the settings page shows them: view-only.
+//! Sessions: opened for people who sign in, listed, and ended. In the list they
+//! are view-only.
 
+mod desktop;
+mod end;
+
+pub use self::desktop::{DesktopSignIn, WhoSignsIn};
 use super::{Authority, Error, PageRequest, tokens::reached_account};
 use crate::{
     domain::{

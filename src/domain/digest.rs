@@ -22,6 +22,11 @@ impl BcryptHash {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether both are the same hash, salt and all, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
 }
 
 impl fmt::Debug for BcryptHash {

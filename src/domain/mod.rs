@@ -13,8 +13,10 @@ mod base62;
 pub mod credential;
 pub mod digest;
 pub mod keys;
+pub mod password;
 
 pub mod account;
+pub mod attempts;
 pub mod caller;
 pub mod delegation;
 pub mod judgement;

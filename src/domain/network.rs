@@ -23,6 +23,13 @@ impl ClientAddress {
     pub fn new(address: IpAddr) -> Self {
         Self(address.to_canonical())
     }
+
+    /// The network that it is counted with: an IPv4 address alone, an IPv6 one
+    /// with its /64, all of which one customer has.
+    pub fn counted_with(self) -> Network {
+        let prefix_len = if self.0.is_ipv4() { 32 } else { 64 };
+        Network(IpNet::new_assert(self.0, prefix_len).trunc())
+    }
 }
 
 impl FromStr for ClientAddress {
@@ -188,6 +195,14 @@ mod tests {
         for bad in ["", "10.0.0.1:80", "[::1]:80", "fe80::1%1", "127.1", "0x7f000001", "10.0.0.0/8"] {
             assert!(bad.parse::<ClientAddress>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_counted_with_its_neighbours() {
+        let counted = |text| address(text).map(|address| address.counted_with().to_string()).unwrap_or_default();
+        assert_eq!(counted("192.0.2.7"), "192.0.2.7/32");
+        assert_eq!(counted("::ffff:192.0.2.7"), "192.0.2.7/32");
+        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Door, convert,
-    request::{permit, permit_unimplemented},
-};
+use super::{Door, convert, request::permit};
 use crate::{
     domain::caller::{Operation, Principal},
     proto::v1::{self as proto, account_service_server::AccountService},
@@ -61,7 +58,12 @@ impl AccountService for Door {
         &self,
         request: Request<proto::SetPasswordRequest>,
     ) -> Result<Response<proto::SetPasswordResponse>, Status> {
-        permit_unimplemented(&request, Operation::SetPassword)
+        let permit = permit(&request, Operation::SetPassword)?;
+        let proto::SetPasswordRequest { account_id, password } = request.into_inner();
+        let password = zeroize::Zeroizing::new(password);
+        let account = convert::account_id("account_id", &account_id)?;
+        self.authority.set_password(permit, account, convert::new_password(&password)?).await?;
+        Ok(Response::new(proto::SetPasswordResponse {}))
     }
 
     async fn who_am_i(

@@ -13,7 +13,8 @@ use crate::{
         account::{AccountId, Username, Word},
         credential::Kind,
         id::CredentialId,
-        network::{MAX_NETWORKS, Network, Networks},
+        network::{ClientAddress, MAX_NETWORKS, Network, Networks},
+        password::Password,
         policy::{Policy, Room},
         record::{Grant, Record, RevocationReason},
         role::{Role, Roles},
@@ -43,6 +44,22 @@ pub(super) fn own_or_account_id(text: &str) -> Converted<Option<AccountId>> {
 
 pub(super) fn credential_id(field: &str, reason: &'static str, text: &str) -> Converted<CredentialId> {
     text.parse().map_err(|error| BadField::new(field, reason, error))
+}
+
+/// A client's address, or none where it is not told.
+pub(super) fn client_address(text: &str) -> Converted<Option<ClientAddress>> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|error| BadField::new("client_ip", "INVALID_CLIENT_IP", error)),
+    }
+}
+
+/// A password to be set, or none where it is to be removed.
+pub(super) fn new_password(text: &str) -> Converted<Option<Password>> {
+    match text {
+        "" => Ok(None),
+        text => Password::new(text).map(Some).map_err(|error| BadField::new("password", "INVALID_PASSWORD", error)),
+    }
 }
 
 pub(super) fn label(field: &str, text: &str) -> Converted<Label> {
@@ -365,9 +382,9 @@ pub(super) fn desktop_session(view: SessionView) -> proto::DesktopSession {
     proto::DesktopSession {
         session_id: record.id.to_string(),
         account_id: account_id.to_string(),
-        device_name: device.device_name,
-        platform: device.platform,
-        app_version: device.app_version,
+        device_name: device.device_name().to_owned(),
+        platform: device.platform().to_owned(),
+        app_version: device.app_version().to_owned(),
         create_time: Some(timestamp(record.create_time)),
         expire_time: record.expire_time.map(timestamp),
         last_seen_time: usage.as_ref().map(|usage| timestamp(usage.last_used_time)),

@@ -98,16 +98,12 @@ fn inquiry(message: proto::IntrospectRequest) -> Converted<Inquiry> {
     let proto::IntrospectRequest { token, required_scopes, client_ip, max_staleness, accepted_kinds } = message;
     let max_staleness =
         max_staleness.map(|span| convert::span("max_staleness", "INVALID_MAX_STALENESS", span)).transpose()?;
-    let client_address = match client_ip.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|error| BadField::new("client_ip", "INVALID_CLIENT_IP", error))?),
-    };
     Ok(Inquiry {
         unverified_token: Zeroizing::new(token),
         max_staleness,
         question: Question {
             accepted_kinds: kinds(&accepted_kinds)?,
-            client_address,
+            client_address: convert::client_address(&client_ip)?,
             required_scopes: convert::scopes("required_scopes", &required_scopes)?,
         },
     })

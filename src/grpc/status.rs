@@ -180,6 +180,13 @@ impl From<Error> for Status {
             Error::AccountNotFound => plain(Code::NotFound, "ACCOUNT_NOT_FOUND", message),
             Error::TokenNotFound => plain(Code::NotFound, "TOKEN_NOT_FOUND", message),
             Error::ServiceNotFound => plain(Code::NotFound, "SERVICE_CREDENTIAL_NOT_FOUND", message),
+            Error::SessionNotFound => plain(Code::NotFound, "SESSION_NOT_FOUND", message),
+            Error::BadCredentials => plain(Code::Unauthenticated, "BAD_CREDENTIALS", message),
+            Error::TooManyAttempts { retry_after } => {
+                let mut details = info("TOO_MANY_ATTEMPTS");
+                details.set_retry_info(Some(retry_after));
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
             Error::AccountSuspended => plain(Code::PermissionDenied, "ACCOUNT_SUSPENDED", message),
             Error::UnknownScopes(scopes) => {
                 BadField::new("scopes", "UNKNOWN_SCOPE", format!("{message}: {}", listed(&scopes))).into()

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::domain::{credential::Secret, digest::BcryptHash};
+use crate::domain::{credential::Secret, digest::BcryptHash, password::Password};
 
 /// When a caller that found the queue full may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -73,6 +73,30 @@ impl Bcrypt {
         self.run(move || bcrypt::non_truncating_verify(unverified.expose(), hash.expose()).unwrap_or(false)).await
     }
 
+    /// Hashes a password, to be stored.
+    pub async fn hash_password(&self, password: Password) -> Result<BcryptHash, Busy> {
+        let cost = self.cost;
+        self.run(move || {
+            // A password is at most 71 bytes without NUL.
+            let hash = bcrypt::non_truncating_hash(password.expose(), cost).expect("the cost was checked");
+            BcryptHash::from_stored(hash)
+        })
+        .await
+    }
+
+    /// Whether a password is the one that was hashed. Where what was typed can be
+    /// none, or there is no hash, it is not, after as much work.
+    pub async fn verify_password(&self, unverified: Option<Password>, hash: Option<BcryptHash>) -> Result<bool, Busy> {
+        let may_match = unverified.is_some() && hash.is_some();
+        let hash = hash.unwrap_or_else(|| nobodys_hash(self.cost));
+        self.run(move || {
+            let password = unverified.as_ref().map_or(&b"no password"[..], Password::expose);
+            let matches = bcrypt::non_truncating_verify(password, hash.expose()).unwrap_or(false);
+            may_match && matches
+        })
+        .await
+    }
+
     /// How often bcrypt ran.
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
@@ -100,6 +124,12 @@ impl Bcrypt {
             },
         }
     }
+}
+
+/// A hash that can be read, and that no password is known to have.
+fn nobodys_hash(cost: u32) -> BcryptHash {
+    // Salt and hash of zeros.
+    BcryptHash::from_stored(format!("$2b${cost:02}${}", ".".repeat(53)))
 }
 
 impl fmt::Debug for Bcrypt {
@@ -131,6 +161,23 @@ mod tests {
         let unreadable = BcryptHash::from_stored("junk");
         assert!(!bcrypt.verify(secret(1), unreadable).await.expect("there is room"));
         assert_eq!(bcrypt.runs(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_can_be_none_takes_as_much_work() {
+        let bcrypt = Bcrypt::new(4, 1, 8);
+        let password = || Password::new("correct horse").ok();
+        let hash = bcrypt.hash_password(password().expect("well-formed")).await.expect("there is room");
+        assert!(bcrypt.verify_password(password(), Some(hash.clone())).await.expect("there is room"));
+        let wrong = Password::new("battery staple").ok();
+        for (password, hash) in [(wrong, Some(hash.clone())), (None, Some(hash)), (password(), None), (None, None)] {
+            let runs = bcrypt.runs();
+            assert!(!bcrypt.verify_password(password, hash).await.expect("there is room"));
+            assert_eq!(bcrypt.runs(), runs + 1);
+        }
+        // It is read: an unreadable one would be answered without any work.
+        let parts: bcrypt::HashParts = nobodys_hash(12).expose().parse().expect("it can be read");
+        assert_eq!(parts.get_cost(), 12);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod bcrypt;
 mod cache;
 mod clock;
 mod engine;
+mod extensions;
 mod loading;
 mod prove;
 mod renewals;
@@ -35,6 +36,7 @@ pub use self::{
 use self::{
     cache::{Known, View},
     engine::Engine,
+    extensions::Extensions,
     prove::{Compared, Prover},
     renewals::Renewals,
 };
@@ -44,7 +46,11 @@ use crate::{
         credential::{Forms, Presented},
         id::{CredentialId, SecretId},
         judgement::{Evidence, InactiveReason},
+        network::ClientAddress,
+        record::Record,
         scope::Scope,
+        session::Sliding,
+        time::Timestamp,
     },
     keys::KeysAtHand,
     store::{self, Store},
@@ -59,6 +65,7 @@ pub struct Introspector {
     manage_scope: Option<Scope>,
     staleness: Staleness,
     uses: Uses,
+    extensions: Extensions,
 }
 
 /// What an [`Introspector`] is made of.
@@ -80,6 +87,8 @@ pub struct Parts {
     pub staleness: Staleness,
     /// What bounds the engine.
     pub limits: Limits,
+    /// How long a desktop session lives.
+    pub desktop: Sliding,
 }
 
 /// A caller that was proved, and is to be confirmed together with what it asks.
@@ -136,10 +145,11 @@ impl Introspector {
     /// Begins to follow the database. The task that does so goes on until it is
     /// aborted; where it ends by itself, nothing is answered any more.
     pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
-        let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits } = parts;
+        let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits, desktop } = parts;
         let (engine, following) = Engine::start(store.clone(), limits, keys.clone());
+        let extensions = Extensions::new(store.clone(), desktop);
         let prover = Prover::new(keys, bcrypt, Renewals::new(store, engine.clone()), remembered_proofs);
-        (Self { engine, forms, prover, manage_scope, staleness, uses: Uses::new() }, following)
+        (Self { engine, forms, prover, manage_scope, staleness, uses: Uses::new(), extensions }, following)
     }
 
     /// What was used: each caller once a call, and each subject that was active.
@@ -180,8 +190,8 @@ impl Introspector {
                 Some((presented, known)) => (evidence(presented, known, proof), known),
             };
             let verdict = Verdict::of(evidence, known, &inquiry.question, view.policy(), view.now);
-            if let (Verdict::Active(_), Some(secret)) = (&verdict, proof) {
-                self.uses.note(secret, view.now, inquiry.question.client_address);
+            if let (Verdict::Active(_), Evidence::Proved { record, secret, .. }) = (&verdict, evidence) {
+                self.used(record, secret, view.now, inquiry.question.client_address);
             }
             Ok(verdict)
         });
@@ -198,7 +208,7 @@ impl Introspector {
         let known = view.known.first().and_then(Option::as_ref);
         let proof = self.prove(&presented, known, &view).await?;
         let caller = self.caller(evidence(&presented, known, proof), &view, call);
-        Ok(caller.inspect(|caller| self.uses.note(caller.secret, view.now, caller.call.address)))
+        Ok(caller.inspect(|caller| self.called(caller, known, view.now)))
     }
 
     /// Who a caller was when it was last heard of: nothing is to be done for it
@@ -237,9 +247,21 @@ impl Introspector {
     fn visitor(&self, visitor: &Visitor, known: Option<&Known>, view: &View) -> Result<Caller, InactiveReason> {
         let caller = self.caller(proved(known, visitor.secret), view, visitor.call.clone())?;
         if !visitor.noted {
-            self.uses.note(caller.secret, view.now, caller.call.address);
+            self.called(&caller, known, view.now);
         }
         Ok(caller)
+    }
+
+    /// A confirmed caller's call is a use of its credential.
+    fn called(&self, caller: &Caller, known: Option<&Known>, now: Timestamp) {
+        if let Some(Known { record, .. }) = known {
+            self.used(record, caller.secret, now, caller.call.address);
+        }
+    }
+
+    fn used(&self, record: &Record, secret: SecretId, now: Timestamp, address: Option<ClientAddress>) {
+        self.uses.note(secret, now, address);
+        self.extensions.offer(record, now);
     }
 
     fn caller(&self, evidence: Evidence<'_>, view: &View, call: Call) -> Result<Caller, InactiveReason> {

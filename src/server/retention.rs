@@ -1,5 +1,7 @@
 //! When is what has ended removed? Every now and then, until the service ends.
 
+use std::time::Duration;
+
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -10,13 +12,17 @@ use crate::{
 
 /// Removes what is past its retention, once at the start and then at each
 /// interval.
-pub(super) async fn run(store: Store, retention: Retention, stop: CancellationToken) {
+pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Duration, stop: CancellationToken) {
     let mut ticks = interval(retention.interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        if let Err(error) = store.purge_attempts(sign_in_window).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "removing what was counted of sign-ins failed");
         }
         match store.purge(retention.ended.0, retention.changes.0).await {
             Ok(purged) if purged == Purged::default() => {}

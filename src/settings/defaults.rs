@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat, Retention,
-    SelfService, Settings, Span, SpanOrNever, Tokens,
+    SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -23,6 +23,8 @@ impl Default for Settings {
             credentials: Credentials::default(),
             tokens: Tokens::default(),
             self_service: SelfService::default(),
+            sign_in: SignIn::default(),
+            sessions: Sessions::default(),
             introspection: Introspection::default(),
             retention: Retention::default(),
             log: Log::default(),
@@ -88,6 +90,22 @@ impl Default for Tokens {
             empty_scopes: EmptyScopesSetting::None,
             max_rotation_overlap: Span(7 * DAY),
         }
+    }
+}
+
+impl Default for SignIn {
+    fn default() -> Self {
+        Self {
+            max_failures_per_user_and_address: 5,
+            max_failures_per_address: 50,
+            window: Span(Duration::from_mins(15)),
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { desktop_lifetime: Span(30 * DAY), desktop_max_lifetime: SpanOrNever::Span(Span(365 * DAY)) }
     }
 }
 

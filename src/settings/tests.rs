@@ -72,6 +72,8 @@ fn what_is_not_safe_is_refused() {
     assert!(refusal("[database]\nurl = 'sqlite::memory:'", &[]).contains("database.url"));
     assert!(refusal("[tokens]\ndefault_lifetime = 'never'", &[]).contains("max_lifetime"));
     assert!(refusal("[tokens]\ndefault_lifetime = 'x'", &[]).contains("tokens.default_lifetime"));
+    assert!(refusal("[sessions]\ndesktop_max_lifetime = '1day'", &[]).contains("sessions.desktop_lifetime"));
+    assert!(refusal("[sign_in]\nmax_failures_per_address = 0", &[]).contains("sign_in.max_failures_per_address"));
     assert!(refusal("[credentials]\ntoken_prefix = 'svc'", &[]).contains("differ"));
 }
 

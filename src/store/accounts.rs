@@ -14,8 +14,9 @@ use super::{
     entity,
 };
 use crate::domain::{
-    account::{Account, AccountId},
+    account::{Account, AccountId, Username},
     credential::Kind,
+    digest::BcryptHash,
     id::{AccountKey, CredentialId},
     record::{Record, Revocation, RevocationReason},
     time::Timestamp,
@@ -56,6 +57,34 @@ impl Snapshot {
     /// The account of that key.
     pub async fn account_by_key(&self, key: AccountKey) -> Result<Option<Account>, Error> {
         Ok(self.accounts_by_key(&BTreeSet::from([key])).await?.pop())
+    }
+
+    /// The account of that username, and its password's hash, if it has one.
+    pub async fn account_by_username(
+        &self,
+        username: &Username,
+    ) -> Result<Option<(Account, Option<BcryptHash>)>, Error> {
+        use entity::account::{Column, Entity};
+
+        let query = Entity::find().filter(Column::UsernameCompared.eq(username.compared()));
+        let Some(mut row) = query.one(self.connection()).await? else {
+            return Ok(None);
+        };
+        let password = row.password_hash.take().map(BcryptHash::from_stored);
+        Ok(Some((convert::account(row)?, password)))
+    }
+
+    /// The hash of an account's password, if it has one.
+    pub async fn password_hash(&self, account: AccountKey) -> Result<Option<BcryptHash>, Error> {
+        use entity::account::{Column, Entity};
+
+        let hash: Option<Option<String>> = Entity::find_by_id(account.uuid())
+            .select_only()
+            .column(Column::PasswordHash)
+            .into_tuple()
+            .one(self.connection())
+            .await?;
+        Ok(hash.flatten().map(BcryptHash::from_stored))
     }
 
     /// A page of all accounts, in the order of their ids, after the given one.
@@ -244,6 +273,18 @@ impl Transaction {
         row.token_generation = NotSet;
         row.session_generation = NotSet;
         row.update(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Gives an account another password, or none.
+    pub async fn set_password(&self, account: AccountKey, hash: Option<&BcryptHash>) -> Result<(), Error> {
+        use entity::account::{Column, Entity};
+
+        Entity::update_many()
+            .col_expr(Column::PasswordHash, Expr::value(hash.map(|hash| hash.expose().to_owned())))
+            .filter(Column::Id.eq(account.uuid()))
+            .exec(self.connection())
+            .await?;
         Ok(())
     }
 

@@ -79,7 +79,7 @@ pub(super) mod master_key {
 pub(super) mod account {
     use super::*;
 
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "accounts")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -99,6 +99,13 @@ pub(super) mod account {
         pub create_time: i64,
         pub update_time: i64,
         pub etag: Uuid,
+    }
+
+    // sea-orm asks for Debug; the hash stays out of it.
+    impl std::fmt::Debug for Model {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("account::Model").field("id", &self.id).finish_non_exhaustive()
+        }
     }
 
     no_relations!();
@@ -206,6 +213,23 @@ pub(super) mod desktop_session {
         pub device_name: String,
         pub platform: String,
         pub app_version: String,
+    }
+
+    no_relations!();
+}
+
+pub(super) mod sign_in_attempt {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "sign_in_attempts")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub bucket: Vec<u8>,
+        pub window_start: i64,
+        pub charged: i64,
+        pub failure_told: bool,
+        pub refusal_told: bool,
     }
 
     no_relations!();

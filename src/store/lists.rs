@@ -163,7 +163,7 @@ impl Snapshot {
             .await?
             .into_iter()
             .map(|entity::desktop_session::Model { id, device_name, platform, app_version }| {
-                (id, DesktopDevice { device_name, platform, app_version })
+                (id, DesktopDevice::from_stored(device_name, platform, app_version))
             })
             .collect();
         Ok(records

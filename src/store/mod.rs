@@ -6,6 +6,7 @@
 //! way.
 
 mod accounts;
+mod attempts;
 mod audit;
 mod connect;
 mod convert;
@@ -20,6 +21,7 @@ mod load;
 mod migrate;
 mod policy;
 mod purge;
+mod sessions;
 mod snapshot;
 mod transaction;
 mod uses;
@@ -34,6 +36,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 pub use self::{
+    attempts::{Counted, Told},
     audit::Event,
     connect::{Config, ConnectError, Location, Url},
     credentials::{Lock, NewSecret},

@@ -60,7 +60,7 @@ impl Store {
         Ok(purged)
     }
 
-    async fn in_batches<F>(&self, batch: impl Fn(Self) -> F) -> Result<u64, Error>
+    pub(super) async fn in_batches<F>(&self, batch: impl Fn(Self) -> F) -> Result<u64, Error>
     where
         F: Future<Output = Result<u64, Error>> + Send + 'static,
     {
@@ -133,6 +133,32 @@ impl Store {
         let subjects = rows.iter().map(|(_, credential)| Subject::Credential(CredentialId::from_uuid(*credential)));
         transaction.commit(Change::new(subjects, purge_event("secret.purge", rows.len()))).await?;
         Ok(rows.len() as u64)
+    }
+
+    /// Removes what decides nothing any more, and so is no change.
+    pub(super) async fn purge_windows(self, window: Duration) -> Result<u64, Error> {
+        use entity::sign_in_attempt::{Column, Entity};
+
+        let transaction = self.begin().await?;
+        let horizon = transaction.now().await?.saturating_sub(window).as_micros();
+        let buckets: Vec<Vec<u8>> = Entity::find()
+            .select_only()
+            .column(Column::Bucket)
+            .filter(Column::WindowStart.lte(horizon))
+            .order_by_asc(Column::Bucket)
+            .limit(BATCH)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .into_tuple()
+            .all(transaction.connection())
+            .await?;
+        if buckets.is_empty() {
+            transaction.abandon().await?;
+            return Ok(0);
+        }
+        let removed =
+            Entity::delete_many().filter(Column::Bucket.is_in(buckets)).exec(transaction.connection()).await?;
+        transaction.commit_unrecorded().await?;
+        Ok(removed.rows_affected)
     }
 
     /// Removes the oldest of the log, and so is no change itself. The head's row

@@ -226,8 +226,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits what is no change: fingerprints stored later, uses, and what was
-    /// purged from the log of changes.
+    /// Commits what is no change: fingerprints stored later, uses, failures to
+    /// sign in, and what was purged from the log of changes.
     pub(super) async fn commit_unrecorded(self) -> Result<(), Error> {
         self.snapshot.commit().await
     }

@@ -17,6 +17,7 @@ use crate::support::{
     calls::{question, service_request, texts},
     contract::rpcs,
     forge, issue_request,
+    sign_in::{PASSWORD, by_account},
     wire::{Answer, Wire, framed},
 };
 
@@ -48,6 +49,8 @@ struct Targets {
     doomed: String,
     /// The secret of a token of ben's, which is revoked over and over.
     doomed_secret: String,
+    /// A session of ben's, which is ended over and over.
+    doomed_session: String,
     /// A service credential that is rotated over and over.
     rotated: String,
     /// A service credential that is revoked over and over.
@@ -67,8 +70,10 @@ async fn every_rpc_by_every_kind_of_caller() {
     let admin = server.admin().await;
     for account_id in ["ada", "ben"] {
         let permissions = texts(&["read", "write", MANAGE]);
-        admin.put_account(Account { account_id: account_id.to_owned(), permissions, ..Default::default() }).await;
+        let [account_id, username] = [account_id, account_id].map(ToOwned::to_owned);
+        admin.put_account(Account { account_id, username, permissions, ..Default::default() }).await;
     }
+    admin.set_password("ada", PASSWORD).await.unwrap();
     let callers = callers(&server, &admin).await;
     let mut targets = targets(&admin).await;
     let wire = Wire::connect(server.server.grpc_address()).await;
@@ -137,6 +142,7 @@ async fn targets(admin: &Actor) -> Targets {
         wider: admin.issue("ada", "wider", wide).await.token.token_id,
         doomed: admin.issue("ada", "doomed", wide).await.token.token_id,
         doomed_secret: admin.issue("ben", "doomed", wide).await.secret,
+        doomed_session: admin.sign_in_desktop(by_account("ben")).await.unwrap().session.session_id,
         rotated: service("rotated").await,
         revoked: service("ended").await,
         cell: 0,
@@ -152,7 +158,7 @@ fn doomed_account(targets: &Targets) -> String {
 fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
     let [ada, ben] = ["ada", "ben"].map(ToOwned::to_owned);
     let wider = || targets.wider.clone();
-    let credentials = || PasswordCredentials { username: "ada".to_owned(), password: "correct horse".to_owned() };
+    let credentials = || PasswordCredentials { username: "ada".to_owned(), password: PASSWORD.to_owned() };
     match rpc {
         "IssueToken" => one(issue_request("ada", "issued", &["read"])),
         "GetToken" => one(proto::GetTokenRequest { token_id: wider() }),
@@ -186,7 +192,7 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
         ],
         "ListAccounts" => one(proto::ListAccountsRequest::default()),
         "DeleteAccount" => one(proto::DeleteAccountRequest { account_id: doomed_account(targets) }),
-        "SetPassword" => one(proto::SetPasswordRequest { account_id: ben, password: "correct horse".to_owned() }),
+        "SetPassword" => one(proto::SetPasswordRequest { account_id: ben, password: PASSWORD.to_owned() }),
         "WhoAmI" => one(proto::WhoAmIRequest {}),
         "GetCatalog" => one(proto::GetCatalogRequest {}),
         "SignIn" => one(proto::SignInRequest { credentials: Some(credentials()), ..Default::default() }),
@@ -197,7 +203,7 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
             vec![(" by password", by_password), (" by account", request(Who::AccountId(ada)))]
         }
         "SignOutDesktop" => one(proto::SignOutDesktopRequest { secret: "junk".to_owned() }),
-        "EndSession" => one(proto::EndSessionRequest { session_id: wider() }),
+        "EndSession" => one(proto::EndSessionRequest { session_id: targets.doomed_session.clone() }),
         "GetJwks" => one(proto::GetJwksRequest {}),
         "CreateServiceCredential" => one(service_request(&format!("new {}", targets.cell), &[ServiceRole::Login])),
         "ListServiceCredentials" => one(proto::ListServiceCredentialsRequest::default()),

@@ -20,7 +20,7 @@ const STATES: [TokenState; 4] = [TokenState::Active, TokenState::Expired, TokenS
 
 /// Opens the database that a server has just ended on; the last of its tasks
 /// may hold SQLite's lock a moment longer.
-async fn open(database: &Database) -> Store {
+pub(crate) async fn open(database: &Database) -> Store {
     let config = database.settings(None).store_config().unwrap();
     let mut opened = None;
     until("the database is free", async || {

@@ -22,6 +22,7 @@ pub(crate) mod seed;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod sign_in;
 mod sql;
 pub(crate) mod swallow;
 pub(crate) mod terminal;

@@ -17,6 +17,7 @@ pub(crate) struct Seen(Arc<Mutex<SeenInner>>);
 #[derive(Default)]
 struct SeenInner {
     secrets: Vec<String>,
+    passwords: Vec<String>,
     errors: Vec<String>,
 }
 
@@ -25,12 +26,20 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).secrets.push(secret.to_owned());
     }
 
+    /// A password that was set or presented; those that are none are not looked
+    /// for.
+    pub(crate) fn password(&self, password: &str) {
+        if password.len() >= 8 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).passwords.push(password.to_owned());
+        }
+    }
+
     pub(crate) fn error(&self, error: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).errors.push(error);
     }
 
-    /// Looks for every secret in the log, the database and the error texts. A
-    /// secret's 32 digits stand in the middle of its credential.
+    /// Looks for every secret and password in the log, the database and the error
+    /// texts. A secret's 32 digits stand in the middle of its credential.
     pub(crate) fn look_for_secrets(&self, log: &[u8], database: &[u8]) {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let errors = seen.errors.join("\n");
@@ -38,6 +47,9 @@ impl Seen {
             for secret in &seen.secrets {
                 let digits = &secret.as_bytes()[secret.len() - 38..secret.len() - 6];
                 assert!(!contains(text, digits), "a secret is in the {name}");
+            }
+            for password in &seen.passwords {
+                assert!(!contains(text, password.as_bytes()), "a password is in the {name}");
             }
             assert!(name == "database" || !contains(text, b"$2b$"), "a hash is in the {name}");
         }

@@ -1,4 +1,5 @@
-//! Desktop sessions, written straight into PostgreSQL: nothing signs in yet.
+//! Desktop sessions, written straight into PostgreSQL: of times of the test's own,
+//! and without a fingerprint.
 
 use token_authority::domain::{credential::Kind, id::CredentialId, time::Timestamp};
 

@@ -1,0 +1,191 @@
+//! Is this the password? An unknown username, an account without a password and
+//! a wrong password are alike from outside, in bytes and in work, and so is an
+//! account that is suspended.
+//!
+//! bcrypt runs before any transaction: whoever stores something for a password
+//! that was verified asks under the account's lock whether it still is the
+//! account's ([`Verified::still_holds`]).
+
+use std::{collections::BTreeSet, fmt};
+
+use zeroize::Zeroizing;
+
+use super::{Authority, Error, Targets};
+use crate::{
+    domain::{
+        account::{Account, AccountId, Username},
+        caller::{Call, Caller, Permit},
+        digest::BcryptHash,
+        id::AccountKey,
+        network::ClientAddress,
+        password::Password,
+        record::RevocationReason,
+    },
+    store::{Change, Subject, Transaction},
+};
+
+/// A username and password, as they were presented.
+pub struct PasswordAttempt {
+    /// Whose.
+    pub username: String,
+    /// Its password, it is said.
+    pub password: Zeroizing<String>,
+    /// Where they were typed, as the caller tells; none: where the call came from.
+    pub address: Option<ClientAddress>,
+}
+
+impl fmt::Debug for PasswordAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordAttempt").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Who wants somebody signed in.
+#[derive(Clone, Debug)]
+pub enum CallerOrOpen {
+    /// A caller that may.
+    Caller(Caller),
+    /// Anybody, where the settings let them.
+    Open(Call),
+}
+
+impl CallerOrOpen {
+    pub(super) fn call(&self) -> &Call {
+        match self {
+            Self::Caller(caller) => &caller.call,
+            Self::Open(call) => call,
+        }
+    }
+
+    /// Who it is, in records and in the audit trail.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Caller(caller) => caller.name(),
+            Self::Open(_) => "anybody".to_owned(),
+        }
+    }
+
+    /// The address that counts: what a caller tells, and of all others where they
+    /// call from, since they would tell another each time.
+    pub(super) fn address(&self, told: Option<ClientAddress>) -> Option<ClientAddress> {
+        match self {
+            Self::Caller(caller) => told.or(caller.call.address),
+            Self::Open(call) => call.address,
+        }
+    }
+}
+
+/// An account whose password was verified, to be stored against only while the
+/// hash is still the same.
+pub(super) struct Verified {
+    pub(super) account: AccountKey,
+    hash: BcryptHash,
+}
+
+impl Verified {
+    /// Under the account's lock: whether its password is still the one that was
+    /// verified.
+    pub(super) async fn still_holds(&self, transaction: &Transaction) -> Result<bool, Error> {
+        let hash = transaction.password_hash(self.account).await?;
+        Ok(hash.is_some_and(|hash| hash.matches(&self.hash)))
+    }
+}
+
+/// What became of an attempt, for the log.
+enum Outcome {
+    Verified(Verified),
+    Failed(Failure, Option<Account>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    NoSuchUsername,
+    NoPassword,
+    WrongPassword,
+    Suspended,
+}
+
+impl Authority {
+    /// Charges the attempt, verifies, and gives back what was charged on success.
+    pub(super) async fn verify_password(
+        &self,
+        attempt: &PasswordAttempt,
+        caller: &CallerOrOpen,
+    ) -> Result<Verified, Error> {
+        let charge = self.throttle.charge(attempt, caller).await?;
+        match self.try_verify(attempt).await {
+            Ok(Outcome::Verified(verified)) => {
+                self.throttle.refund(charge).await?;
+                Ok(verified)
+            }
+            Ok(Outcome::Failed(reason, account)) => {
+                let id = account.as_ref().map(|account| account.id.as_str());
+                tracing::info!(?reason, account = id, "a sign-in failed");
+                self.throttle.tell_failure(charge, account.as_ref(), caller);
+                Err(Error::BadCredentials)
+            }
+            Err(error) => {
+                // Nothing was learnt of the password.
+                self.throttle.refund(charge).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_verify(&self, attempt: &PasswordAttempt) -> Result<Outcome, Error> {
+        let username = Username::new(&attempt.username).ok();
+        let store = self.store.clone();
+        let known = self
+            .store
+            .read(async move {
+                let snapshot = store.snapshot().await?;
+                let known = match &username {
+                    Some(username) => snapshot.account_by_username(username).await?,
+                    None => None,
+                };
+                snapshot.end().await?;
+                Ok::<_, Error>(known)
+            })
+            .await?;
+        let (account, hash) = known.map(|(account, hash)| (Some(account), hash)).unwrap_or_default();
+        let password = Password::new(&attempt.password).ok();
+        let matches = self.bcrypt.verify_password(password, hash.clone()).await?;
+        Ok(match (account, hash) {
+            (None, _) => Outcome::Failed(Failure::NoSuchUsername, None),
+            (Some(account), None) => Outcome::Failed(Failure::NoPassword, Some(account)),
+            (Some(account), Some(_)) if !matches => Outcome::Failed(Failure::WrongPassword, Some(account)),
+            // Charged like the others: that a guess costs nothing would tell that
+            // it was right.
+            (Some(account), Some(_)) if account.suspended => Outcome::Failed(Failure::Suspended, Some(account)),
+            (Some(account), Some(hash)) => Outcome::Verified(Verified { account: account.key, hash }),
+        })
+    }
+
+    /// Gives an account another password, or none, which ends all of its web and
+    /// desktop sessions.
+    pub async fn set_password(&self, permit: Permit, id: AccountId, password: Option<Password>) -> Result<(), Error> {
+        // Before anything is begun: nobody waits for bcrypt.
+        let hash = match password {
+            Some(password) => Some(self.bcrypt.hash_password(password).await?),
+            None => None,
+        };
+        let authority = self.clone();
+        self.store
+            .change(async move {
+                let transaction = authority.store.begin().await?;
+                let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
+                let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
+                let opened = authority.open(transaction, &permit, targets).await?;
+                let account = opened.account(key).ok_or(Error::AccountNotFound)?;
+
+                opened.transaction.set_password(key, hash.as_ref()).await?;
+                let reason = RevocationReason::Superseded;
+                opened.transaction.raise_session_generation(account, opened.now, reason).await?;
+                let action = if hash.is_some() { "account.set-password" } else { "account.remove-password" };
+                let event = opened.event(action, &account.id, Some(account));
+                opened.transaction.commit(Change::new([Subject::Account(key)], event)).await?;
+                Ok(())
+            })
+            .await
+    }
+}

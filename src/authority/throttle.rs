@@ -1,0 +1,247 @@
+//! How often may a sign-in fail? So often for one username from one address, and
+//! so often from one address; counted in the database, so that all replicas
+//! agree.
+//!
+//! An attempt is charged before anything is looked into, and given back where it
+//! was none: however many come at once, no more than may fail reach bcrypt.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+
+use super::{
+    Error,
+    passwords::{CallerOrOpen, PasswordAttempt},
+};
+use crate::{
+    domain::{
+        account::{Account, Username},
+        attempts::{Bucket, BucketName, Throttling, window_end},
+        network::ClientAddress,
+        time::Timestamp,
+    },
+    store::{self, Counted, Event, Store, Told, Transaction},
+};
+
+/// So many charge at once, so that a flood of guesses leaves the database to
+/// others; the rest wait for their turn.
+const CHARGING: usize = 4;
+
+/// Counts attempts.
+#[derive(Clone, Debug)]
+pub(super) struct Throttle {
+    store: Store,
+    rules: Throttling,
+    turns: Arc<Semaphore>,
+}
+
+/// An attempt that was charged, to be given back where it was no failure.
+#[derive(Clone, Copy)]
+pub(super) struct Charge {
+    user: (BucketName, Counted),
+    address: (BucketName, Counted),
+    from: Option<ClientAddress>,
+}
+
+/// The buckets that an attempt is charged to.
+struct Buckets {
+    user: Bucket,
+    address: Bucket,
+    username: Option<Username>,
+    from: Option<ClientAddress>,
+}
+
+impl Throttle {
+    pub(super) fn new(store: Store, rules: Throttling) -> Self {
+        Self { store, rules, turns: Arc::new(Semaphore::new(CHARGING)) }
+    }
+
+    /// Charges an attempt, unless too many have failed.
+    pub(super) async fn charge(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Result<Charge, Error> {
+        let buckets = self.buckets(attempt, caller);
+        let (throttle, caller) = (self.clone(), caller.clone());
+        let _turn = self.turns.acquire().await;
+        self.store
+            .change(async move {
+                loop {
+                    if let Some(charge) = throttle.try_charge(&buckets, &caller).await? {
+                        return Ok(charge);
+                    }
+                }
+            })
+            .await
+    }
+
+    /// None where others took the last places meanwhile.
+    async fn try_charge(&self, buckets: &Buckets, caller: &CallerOrOpen) -> Result<Option<Charge>, Error> {
+        let transaction = self.store.begin_counting().await?;
+        let now = transaction.now().await?;
+        let window = self.rules.window;
+        let counted = transaction.attempts(&[buckets.user.name, buckets.address.name]).await?;
+        let full: Vec<_> = [&buckets.user, &buckets.address]
+            .into_iter()
+            .filter_map(|bucket| Some((bucket, *counted.get(&bucket.name)?)))
+            .filter(|(bucket, counted)| counted.goes_on(window, now) && counted.charged >= u64::from(bucket.max))
+            .collect();
+        if let Some(end) = full.iter().map(|(_, counted)| window_end(counted.window_start, window)).max() {
+            self.tell_refusal(transaction, &full, buckets, caller).await?;
+            return Err(Error::TooManyAttempts { retry_after: until(end, now) });
+        }
+
+        let mut ordered = [&buckets.user, &buckets.address];
+        ordered.sort_unstable_by_key(|bucket| bucket.name);
+        let [first, second] = ordered;
+        let first_counted = transaction.charge_attempt(first.name, window, now).await?;
+        let second_counted = transaction.charge_attempt(second.name, window, now).await?;
+        if first_counted.charged > u64::from(first.max) || second_counted.charged > u64::from(second.max) {
+            transaction.abandon().await?;
+            return Ok(None);
+        }
+        transaction.commit_counted(&[]).await?;
+        let [user, address] = if first.name == buckets.user.name {
+            [first_counted, second_counted]
+        } else {
+            [second_counted, first_counted]
+        };
+        Ok(Some(Charge {
+            user: (buckets.user.name, user),
+            address: (buckets.address.name, address),
+            from: buckets.from,
+        }))
+    }
+
+    /// Gives back what was charged.
+    pub(super) async fn refund(&self, charge: Charge) -> Result<(), Error> {
+        let store = self.store.clone();
+        self.store
+            .change(async move {
+                let transaction = store.begin_counting().await?;
+                for (bucket, counted) in charge.ordered() {
+                    transaction.refund_attempt(bucket, counted.window_start).await?;
+                }
+                Ok(transaction.commit_counted(&[]).await?)
+            })
+            .await
+    }
+
+    /// Tells the audit trail of a failure, where it is an account's first from
+    /// there in a window, or the first of all from there. Nobody waits for it:
+    /// how long an answer takes says nothing of whether there is such an account.
+    pub(super) fn tell_failure(&self, charge: Charge, account: Option<&Account>, caller: &CallerOrOpen) {
+        let (bucket, counted) = if account.is_some() { charge.user } else { charge.address };
+        if counted.failure_told {
+            return;
+        }
+        let event = event("sign-in.fail", account, charge.from, caller);
+        let (store, throttle) = (self.store.clone(), self.clone());
+        let telling = async move {
+            let work = store.change(async move { throttle.try_tell_failure(&charge, bucket, event).await });
+            if let Err(error) = work.await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the audit trail was not told of a failure");
+            }
+        };
+        tokio::spawn(telling.in_current_span());
+    }
+
+    async fn try_tell_failure(&self, charge: &Charge, telling: BucketName, event: Event) -> Result<(), store::Error> {
+        let transaction = self.store.begin_counting().await?;
+        let mut is_first = false;
+        for (bucket, counted) in charge.ordered() {
+            let noted = transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
+            is_first |= noted && bucket == telling;
+        }
+        if !is_first {
+            return transaction.abandon().await;
+        }
+        let from = network(charge.from);
+        tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
+        transaction.commit_counted(&[event]).await
+    }
+
+    /// Tells the audit trail of buckets that are full, each once a window.
+    async fn tell_refusal(
+        &self,
+        transaction: Transaction,
+        full: &[(&Bucket, Counted)],
+        buckets: &Buckets,
+        caller: &CallerOrOpen,
+    ) -> Result<(), Error> {
+        let mut untold: Vec<_> = full.iter().filter(|(_, counted)| !counted.refusal_told).collect();
+        if untold.is_empty() {
+            return Ok(transaction.abandon().await?);
+        }
+        untold.sort_unstable_by_key(|(bucket, _)| bucket.name);
+        let mut events = Vec::new();
+        for (bucket, counted) in untold {
+            if !transaction.tell_of_attempts(bucket.name, counted.window_start, Told::Refusal).await? {
+                continue;
+            }
+            let is_of_user = bucket.name == buckets.user.name;
+            let account = match &buckets.username {
+                Some(username) if is_of_user => transaction.account_by_username(username).await?,
+                Some(_) | None => None,
+            };
+            let account = account.map(|(account, _)| account);
+            let counts = if is_of_user { "username and address" } else { "address" };
+            let mut event = event("sign-in.throttle", account.as_ref(), buckets.from, caller);
+            event.detail["counts"] = counts.into();
+            event.detail["max"] = bucket.max.into();
+            tracing::warn!(
+                account = event.account_id,
+                from = network(buckets.from),
+                counts,
+                max = bucket.max,
+                "too many sign-ins failed: more are refused"
+            );
+            events.push(event);
+        }
+        Ok(transaction.commit_counted(&events).await?)
+    }
+
+    fn buckets(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Buckets {
+        let from = caller.address(attempt.address);
+        let Throttling { max_per_user_and_address, max_per_address, window: _ } = self.rules;
+        Buckets {
+            user: Bucket { name: BucketName::of_user(&attempt.username, from), max: max_per_user_and_address },
+            address: Bucket { name: BucketName::of_address(from), max: max_per_address },
+            username: Username::new(&attempt.username).ok(),
+            from,
+        }
+    }
+}
+
+impl Charge {
+    /// Its buckets, in the order in which they are locked.
+    fn ordered(&self) -> [(BucketName, Counted); 2] {
+        let mut buckets = [self.user, self.address];
+        buckets.sort_unstable_by_key(|(bucket, _)| *bucket);
+        buckets
+    }
+}
+
+/// What the trail is told. Not what was typed for a username: it may be a
+/// password.
+fn event(action: &'static str, account: Option<&Account>, from: Option<ClientAddress>, caller: &CallerOrOpen) -> Event {
+    let call = caller.call();
+    let account_id = account.map(|account| account.id.to_string());
+    Event {
+        actor: caller.name(),
+        actor_address: call.address.map(|address| address.to_string()),
+        action,
+        target: account_id.clone().unwrap_or_else(|| network(from)),
+        account_id,
+        request_id: Some(call.request_id.to_string()),
+        detail: serde_json::json!({ "from": network(from) }),
+    }
+}
+
+fn network(from: Option<ClientAddress>) -> String {
+    from.map(|from| from.counted_with().to_string()).unwrap_or_default()
+}
+
+/// How long it is until then, and never nothing.
+fn until(end: Timestamp, now: Timestamp) -> Duration {
+    let micros = u64::try_from(end.as_micros() - now.as_micros()).unwrap_or_default();
+    Duration::from_micros(micros.max(1))
+}
