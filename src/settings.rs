@@ -209,7 +209,7 @@ pub struct SignIn {
     pub max_failures_per_user_and_address: u32,
     /// How many sign-ins from one address may fail in a window.
     pub max_failures_per_address: u32,
-    /// How long after a window's first failure it ends.
+    /// How long after a window's first attempt it ends.
     pub window: Span,
 }
 

@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use super::{
     Error,
@@ -128,18 +129,19 @@ impl Throttle {
     /// there in a window, or the first of all from there. Nobody waits for it:
     /// how long an answer takes says nothing of whether there is such an account.
     pub(super) fn tell_failure(&self, charge: Charge, account: Option<&Account>, caller: &CallerOrOpen) {
-        let telling = if account.is_some() { charge.user } else { charge.address };
-        if telling.1.failure_told {
+        let (bucket, counted) = if account.is_some() { charge.user } else { charge.address };
+        if counted.failure_told {
             return;
         }
         let event = event("sign-in.fail", account, charge.from, caller);
         let (store, throttle) = (self.store.clone(), self.clone());
-        tokio::spawn(async move {
-            let work = store.change(async move { throttle.try_tell_failure(&charge, telling.0, event).await });
+        let telling = async move {
+            let work = store.change(async move { throttle.try_tell_failure(&charge, bucket, event).await });
             if let Err(error) = work.await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the audit trail was not told of a failure");
             }
-        });
+        };
+        tokio::spawn(telling.in_current_span());
     }
 
     async fn try_tell_failure(&self, charge: &Charge, telling: BucketName, event: Event) -> Result<(), store::Error> {

@@ -8,9 +8,10 @@ use crate::proto::v1;
 
 use super::{
     Error,
-    connection::Session,
+    connection::{ConnectionArgs, Session},
+    input::{SecretFile, new_password},
     paging::{self, LimitArgs},
-    view::{AccountDeleted, AccountShown, AccountView, AccountsListed},
+    view::{AccountDeleted, AccountShown, AccountView, AccountsListed, PasswordSet},
 };
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,12 @@ pub(super) enum AccountCommand {
     List(LimitArgs),
     /// Erase an account and everything that it holds
     Delete(AccountId),
+    /// Put all that an account holds out of use for now
+    Suspend(AccountId),
+    /// Put what a suspended account holds into use again
+    Restore(AccountId),
+    /// Set an account's password, or remove it; its sessions end
+    SetPassword(SetPasswordArgs),
 }
 
 #[derive(Debug, Args)]
@@ -73,12 +80,43 @@ pub(super) struct PutArgs {
     etag: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct SetPasswordArgs {
+    account_id: String,
+
+    /// A file with the password (- for standard input); without it a prompt asks
+    /// for it twice
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<SecretFile>,
+
+    /// Leave the account without a password
+    #[arg(long, conflicts_with = "password_file")]
+    remove: bool,
+}
+
+impl AccountCommand {
+    /// Two secrets cannot both come from standard input: which is which?
+    pub(super) fn forbid_reading_stdin_twice(&self, connection: &ConnectionArgs) -> Result<(), Error> {
+        match self {
+            Self::SetPassword(SetPasswordArgs { password_file: Some(SecretFile::Stdin), .. })
+                if connection.token_file == Some(SecretFile::Stdin) =>
+            {
+                Err(Error::Usage("--token-file and --password-file cannot both be standard input".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(super) async fn run(command: AccountCommand, session: &Session) -> Result<(), Error> {
     match command {
         AccountCommand::Put(args) => put(args, session).await,
         AccountCommand::Get(AccountId { account_id }) => get(account_id, session).await,
         AccountCommand::List(limit) => list(limit, session).await,
         AccountCommand::Delete(AccountId { account_id }) => delete(account_id, session).await,
+        AccountCommand::Suspend(AccountId { account_id }) => put_suspended(account_id, true, session).await,
+        AccountCommand::Restore(AccountId { account_id }) => put_suspended(account_id, false, session).await,
+        AccountCommand::SetPassword(args) => set_password(args, session).await,
     }
 }
 
@@ -112,6 +150,34 @@ async fn delete(account_id: String, session: &Session) -> Result<(), Error> {
     let request = v1::DeleteAccountRequest { account_id: account_id.clone() };
     let v1::DeleteAccountResponse {} = session.call(session.client.accounts().delete_account(request)).await?;
     session.console.show(&AccountDeleted { account_id })
+}
+
+async fn put_suspended(account_id: String, suspended: bool, session: &Session) -> Result<(), Error> {
+    // Not by a mask alone, which would make an account that was misspelt.
+    let get = v1::GetAccountRequest { account_id };
+    let account = session.call(session.client.accounts().get_account(get)).await?.account;
+    let account = account.ok_or(Error::Reply("no account where one was asked for"))?;
+    let request = v1::PutAccountRequest {
+        account: Some(v1::Account { account_id: account.account_id, suspended, ..v1::Account::default() }),
+        update_mask: Some(FieldMask { paths: vec!["suspended".to_owned()] }),
+    };
+    let response = session.call(session.client.accounts().put_account(request)).await?;
+    show(response.account, session)
+}
+
+async fn set_password(args: SetPasswordArgs, session: &Session) -> Result<(), Error> {
+    let SetPasswordArgs { account_id, password_file, remove } = args;
+    let password = match (remove, password_file) {
+        (true, _) => None,
+        (false, Some(file)) => Some(file.read()?),
+        (false, None) => Some(new_password()?),
+    };
+    let request = v1::SetPasswordRequest {
+        account_id: account_id.clone(),
+        password: password.as_deref().cloned().unwrap_or_default(),
+    };
+    let v1::SetPasswordResponse {} = session.call(session.client.accounts().set_password(request)).await?;
+    session.console.show(&PasswordSet { account_id, has_password: !remove })
 }
 
 /// The account with what was given, and a mask that names just that. Without

@@ -50,7 +50,7 @@ impl SecretFile {
     pub(super) fn read(&self) -> Result<Zeroizing<String>, Error> {
         match self {
             // Typed, it would stand on the screen.
-            Self::Stdin if stdin_is_terminal() => prompt("Credential: "),
+            Self::Stdin if stdin_is_terminal() => prompt("Secret: "),
             Self::Stdin => secret_from(io::stdin().lock()),
             Self::Path(path) => fs::File::open(path).and_then(secret_from),
         }
@@ -63,12 +63,25 @@ pub(super) fn prompt(question: &str) -> io::Result<Zeroizing<String>> {
     rpassword::prompt_password(question).map(Zeroizing::new)
 }
 
+/// Asks for a new password, twice: nobody sees what was typed.
+pub(super) fn new_password() -> Result<Zeroizing<String>, Error> {
+    let ask = |question| prompt(question).map_err(|source| Error::Read { what: "the terminal".to_owned(), source });
+    let password = ask("New password: ")?;
+    if password.is_empty() {
+        return Err(Error::Usage("a password is wanted; --remove leaves the account without one".to_owned()));
+    }
+    if password != ask("The same again: ")? {
+        return Err(Error::Usage("these were two passwords; none was set".to_owned()));
+    }
+    Ok(password)
+}
+
 fn secret_from(source: impl Read) -> io::Result<Zeroizing<String>> {
     // Reserved whole, so that no copy is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
     source.take(LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > LIMIT {
-        return Err(io::Error::other("too long for a credential"));
+        return Err(io::Error::other("too long for a secret"));
     }
     let text = str::from_utf8(&bytes).map_err(|_| io::Error::other("not text"))?;
     let line = text.strip_suffix('\n').unwrap_or(text);

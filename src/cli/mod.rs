@@ -3,7 +3,7 @@
 //! One file per group of commands; this one holds the tree of them, the options
 //! that all share, and [`main`]. Three kinds of command:
 //!
-//! - those that call a server (`token`, `account`, `auth`, `service`):
+//! - those that call a server (`token`, `account`, `auth`, `service`, `session`):
 //!   clients like any other, they use [`crate::client`] and no other layer;
 //! - those that need nothing (`inspect`, `completions`);
 //! - those for the server's own host (`server`).
@@ -38,6 +38,7 @@ mod paging;
 mod report;
 mod server;
 mod service;
+mod session;
 mod token;
 mod values;
 mod view;
@@ -96,6 +97,9 @@ enum Command {
     /// Credentials that services call this authority with
     #[command(subcommand)]
     Service(service::ServiceCommand),
+    /// Where people are signed in
+    #[command(subcommand)]
+    Session(session::SessionCommand),
     #[command(flatten)]
     Server(ServerCommand),
     /// Print a shell's completion script
@@ -109,7 +113,7 @@ impl Command {
             Self::Token(command) => command.mints(),
             Self::Auth(command) => command.mints(),
             Self::Service(command) => command.mints(),
-            Self::Account(_) | Self::Server(_) | Self::Completions(_) => false,
+            Self::Account(_) | Self::Session(_) | Self::Server(_) | Self::Completions(_) => false,
         }
     }
 }
@@ -152,7 +156,11 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
             command.forbid_reading_stdin_twice(&connection)?;
             connection.call(console, async |session| token::run(command, session).await)
         }
-        Command::Account(command) => connection.call(console, async |session| account::run(command, session).await),
+        Command::Account(command) => {
+            command.forbid_reading_stdin_twice(&connection)?;
+            connection.call(console, async |session| account::run(command, session).await)
+        }
+        Command::Session(command) => connection.call(console, async |session| session::run(command, session).await),
         Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Server(command) => server::run(&command, console),

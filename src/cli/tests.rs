@@ -37,6 +37,13 @@ fn the_documented_commands_are_taken() {
         "account get acme",
         "account list --limit 10",
         "account delete acme",
+        "account suspend acme",
+        "account restore acme",
+        "account set-password acme",
+        "account set-password acme --password-file -",
+        "account set-password acme --remove",
+        "session list --account acme --include-ended --limit 5",
+        "session end 01890a5d-ac96-774b-bcce-b302099a8057",
         "auth status",
         "auth token create --name ci-pipeline",
         "auth token list --state expired",
@@ -66,7 +73,7 @@ fn the_documented_commands_are_taken() {
 
 #[test]
 fn contradictions_are_refused() {
-    use ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, ValueValidation};
+    use ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation};
     for (line, kind) in [
         ("token create --label ci", MissingRequiredArgument),
         ("token create --account acme", MissingRequiredArgument),
@@ -83,6 +90,9 @@ fn contradictions_are_refused() {
         ("token revoke ID --include-sessions", ArgumentConflict),
         ("token list --account a --limit 0", ValueValidation),
         ("token list --account a --state unheard-of", InvalidValue),
+        ("account set-password acme --remove --password-file -", ArgumentConflict),
+        ("account set-password acme --password hunter2", UnknownArgument),
+        ("session end", MissingRequiredArgument),
         ("service create --name gateway", MissingRequiredArgument),
         ("service create --name gateway --role root", InvalidValue),
         ("auth token create", MissingRequiredArgument),
@@ -123,6 +133,8 @@ fn standard_input_cannot_hold_two_secrets() {
     let line = ["token-authority", "--token-file", "-", "token", "revoke"];
     let whole = [&line[..], &["--secret-file", "-"]].concat();
     assert_eq!(run(whole), Exit::Usage);
+    let line = ["token-authority", "--token-file", "-", "account", "set-password", "acme", "--password-file", "-"];
+    assert_eq!(run(line), Exit::Usage);
 }
 
 #[test]

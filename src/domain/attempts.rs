@@ -18,7 +18,7 @@ pub struct Throttling {
     pub max_per_user_and_address: u32,
     /// From one address.
     pub max_per_address: u32,
-    /// A window begins with its first failure, and ends so long after it.
+    /// A window begins with its first attempt, and ends so long after it.
     pub window: Duration,
 }
 

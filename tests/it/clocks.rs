@@ -10,7 +10,12 @@ use token_authority::{
 };
 
 use crate::support::{
-    Actor, Backend, Database, Issued, Process, calls::span, clock::WallClock, issue_request, wait::until,
+    Actor, Backend, Database, Issued, Process,
+    calls::span,
+    clock::WallClock,
+    issue_request,
+    sign_in::{PASSWORD, by_password},
+    wait::until,
 };
 
 const HOUR: i64 = 3_600;
@@ -167,4 +172,36 @@ async fn what_expired_stays_so_where_the_clock_goes_back() {
     server.clock.put_off_by(-HOUR);
     assert!(!active(&issued).await && active(&lasting).await);
     assert!(server.process.terminate().success());
+}
+
+/// A session's end moves on for as long as it is used, and not beyond its bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_while_it_is_used() {
+    let database = Backend::Sqlite.database();
+    let clock = WallClock::off_by(0);
+    let process = Process::start_with(&database, |command| {
+        clock.give_to(command);
+        command
+            .env("TOKEN_AUTHORITY__SESSIONS__DESKTOP_LIFETIME", "30days")
+            .env("TOKEN_AUTHORITY__SESSIONS__DESKTOP_MAX_LIFETIME", "70days");
+    });
+    let admin = process.admin().await;
+    admin.put_user("ada", PASSWORD).await;
+    let used = admin.sign_in_desktop(by_password("ada", PASSWORD)).await.unwrap();
+    let unused = admin.sign_in_desktop(by_password("ada", PASSWORD)).await.unwrap();
+    let opened = micros(used.session.create_time);
+    // The day of its life on which it ends.
+    let end = async || {
+        let answer = admin.introspect(&used.secret).await;
+        answer.active.then(|| (micros(answer.expire_time) - opened) / (DAY * SECOND))
+    };
+    for (day, moved) in [(1, 30), (14, 30), (16, 46), (30, 46), (32, 62), (48, 70), (60, 70), (69, 70)] {
+        clock.put_off_by(day * DAY);
+        assert!(end().await.is_some(), "day {day}");
+        until("its end is where it should be", async || end().await == Some(moved)).await;
+    }
+    assert!(!admin.introspect(&unused.secret).await.active, "nobody used it in time");
+    clock.put_off_by(70 * DAY + HOUR);
+    assert_eq!(end().await, None);
+    assert!(process.terminate().success());
 }

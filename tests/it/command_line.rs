@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Backend, Database, Process, Terminal,
+    sign_in::by_password,
     terminal::{Ran, ran, ran_with_input},
 };
 
@@ -92,6 +93,50 @@ fn an_operator_revokes_by_id_by_secret_and_all_at_once() {
     assert!(each(&operator.json(&["token", "list", "--account", "ada"])["tokens"], "label").is_empty());
     let revoked = operator.json(&["token", "list", "--account", "ada", "--state", "revoked"]);
     assert_eq!(revoked["tokens"].as_array().unwrap().len(), 4);
+    assert!(process.terminate().success());
+}
+
+#[test]
+fn an_operator_sets_passwords_suspends_and_ends_sessions() {
+    let (database, process) = start();
+    let operator = operator(&database, &process);
+    operator.json(&["account", "put", "ada", "--username", "ada"]);
+    let set = ["account", "set-password", "ada", "--password-file", "-", "--output", "json"];
+    let told = ran_with_input(operator.command(&set), "correct horse\n");
+    process.seen.password("correct horse");
+    assert_eq!((told.code, told.stderr.as_str()), (0, ""));
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told, json!({ "accountId": "ada", "hasPassword": true }));
+    let short = ran_with_input(operator.command(&set), "short\n");
+    assert_failed(&short, REFUSED, "INVALID_PASSWORD");
+    assert_failed(&ran_with_input(operator.command(&set), ""), 1, "UNREADABLE");
+
+    let suspended = operator.json(&["account", "suspend", "ada"]);
+    assert_eq!((&suspended["account"]["suspended"], &suspended["account"]["username"]), (&json!(true), &json!("ada")));
+    assert_eq!(operator.json(&["account", "restore", "ada"])["account"]["suspended"], json!(false));
+    for command in ["suspend", "restore"] {
+        let missing = operator.run(&["account", command, "nobody", "--output", "json"]);
+        assert_failed(&missing, NOT_FOUND, "ACCOUNT_NOT_FOUND");
+    }
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let opened = runtime
+        .block_on(async { process.admin().await.sign_in_desktop(by_password("ada", "correct horse")).await.unwrap() });
+    let listed = operator.json(&["session", "list", "--account", "ada"]);
+    assert_eq!(each(&listed["sessions"], "sessionId"), [opened.session.session_id.as_str()]);
+    assert_eq!(each(&listed["sessions"], "deviceName"), ["Laptop"]);
+    let own = Terminal::new(&database, &process, &opened.secret).json(&["session", "list"]);
+    assert_eq!(each(&own["sessions"], "sessionId"), [opened.session.session_id.as_str()]);
+    let end = ["session", "end", opened.session.session_id.as_str()];
+    assert_eq!(operator.json(&end), json!({ "sessionId": opened.session.session_id }));
+    operator.json(&end);
+    assert!(operator.json(&["session", "list", "--account", "ada"])["sessions"].as_array().unwrap().is_empty());
+    let all = operator.run(&["session", "list", "--account", "ada", "--include-ended"]);
+    assert!(all.stdout.contains("SIGNED OUT") && all.stdout.contains("Laptop"), "{}", all.stdout);
+    let unknown = operator.run(&["session", "end", "01890a5d-ac96-774b-bcce-b302099a8057", "--output", "json"]);
+    assert_failed(&unknown, NOT_FOUND, "SESSION_NOT_FOUND");
+    let removed = operator.json(&["account", "set-password", "ada", "--remove"]);
+    assert_eq!(removed, json!({ "accountId": "ada", "hasPassword": false }));
     assert!(process.terminate().success());
 }
 

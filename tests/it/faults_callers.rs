@@ -9,8 +9,13 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::support::{
-    Actor, Backend, TestServer, assert_refused, calls::service_request, gate::Gate, issue_request,
-    settings::be_patient, wait::until,
+    Actor, Backend, TestServer, assert_refused,
+    calls::service_request,
+    gate::Gate,
+    issue_request,
+    settings::be_patient,
+    sign_in::{PASSWORD, by_account, by_password},
+    wait::until,
 };
 
 const CALLS: usize = 30;
@@ -157,9 +162,10 @@ async fn a_holder_that_ends_while_it_waits_for_a_lock_gets_nothing_done() {
 }
 
 /// Begins a call in a task of its own.
-fn begin<F>(caller: &Actor, call: impl FnOnce(Actor) -> F) -> JoinHandle<Result<(), CallError>>
+fn begin<F, T>(caller: &Actor, call: impl FnOnce(Actor) -> F) -> JoinHandle<Result<T, CallError>>
 where
-    F: Future<Output = Result<(), CallError>> + Send + 'static,
+    F: Future<Output = Result<T, CallError>> + Send + 'static,
+    T: Send + 'static,
 {
     tokio::spawn(call(caller.clone()))
 }
@@ -231,4 +237,90 @@ async fn nothing_is_minted_after_its_caller_was_revoked(backend: Backend) {
 
 fn labels(tokens: &[Token]) -> Vec<&str> {
     tokens.iter().map(|token| token.label.as_str()).collect()
+}
+
+/// Both wait for the account, the first one before the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_whose_password_changes_while_it_waits_opens_nothing() {
+    let server = TestServer::configured(Backend::Postgres, None, be_patient).await;
+    let admin = server.admin().await;
+    admin.put_user("ada", PASSWORD).await;
+    let gate = Gate::closed(&server.database);
+    let lock = gate.lock_account("ada");
+    gate.is_reached().await;
+    let waiting = async |calls| {
+        until("it waits for the lock", async || gate.backends("wait_event_type = 'Lock'") == calls).await;
+    };
+    let changed = begin(&admin, |admin| async move { admin.set_password("ada", "battery staple").await });
+    waiting(1).await;
+    let signing_in = begin(&admin, |admin| async move { admin.sign_in_desktop(by_password("ada", PASSWORD)).await });
+    waiting(2).await;
+    gate.open();
+    changed.await.unwrap().unwrap();
+    assert_refused(signing_in.await.unwrap(), Code::Unauthenticated, "BAD_CREDENTIALS");
+    lock.join().expect("the lock was held");
+    assert_eq!(server.database.count("desktop_sessions").await, 0);
+    admin.sign_in_desktop(by_password("ada", "battery staple")).await.unwrap();
+    server.end().await;
+}
+
+/// The other way round: the session is opened, and ends with the password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_opened_before_its_password_changes_ends_with_it() {
+    let server = TestServer::configured(Backend::Postgres, None, be_patient).await;
+    let admin = server.admin().await;
+    admin.put_user("ada", PASSWORD).await;
+    let gate = Gate::closed(&server.database);
+    let lock = gate.lock_account("ada");
+    gate.is_reached().await;
+    let waiting = async |calls| {
+        until("it waits for the lock", async || gate.backends("wait_event_type = 'Lock'") == calls).await;
+    };
+    let signing_in = begin(&admin, |admin| async move { admin.sign_in_desktop(by_password("ada", PASSWORD)).await });
+    waiting(1).await;
+    let changed = begin(&admin, |admin| async move { admin.set_password("ada", "battery staple").await });
+    waiting(2).await;
+    gate.open();
+    let session = signing_in.await.unwrap().unwrap();
+    changed.await.unwrap().unwrap();
+    lock.join().expect("the lock was held");
+    assert!(!admin.introspect(&session.secret).await.active);
+    server.end().await;
+}
+
+/// An account that is suspended, or deleted and made anew, while a sign-in waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_whose_account_goes_while_it_waits_opens_nothing() {
+    for deleted in [false, true] {
+        let server = TestServer::configured(Backend::Postgres, None, be_patient).await;
+        let admin = server.admin().await;
+        admin.put_user("ada", PASSWORD).await;
+        let gate = Gate::closed(&server.database);
+        let lock = gate.lock_account("ada");
+        gate.is_reached().await;
+        let waiting = async |calls| {
+            until("it waits for the lock", async || gate.backends("wait_event_type = 'Lock'") == calls).await;
+        };
+        let gone = begin(&admin, move |admin| async move {
+            if deleted {
+                return admin.delete_account("ada").await;
+            }
+            let ada = Account { account_id: "ada".to_owned(), suspended: true, ..Default::default() };
+            admin.update_account(ada, &["suspended"]).await.map(drop)
+        });
+        waiting(1).await;
+        let by_password =
+            begin(&admin, |admin| async move { admin.sign_in_desktop(by_password("ada", PASSWORD)).await });
+        let by_account = begin(&admin, |admin| async move { admin.sign_in_desktop(by_account("ada")).await });
+        waiting(3).await;
+        gate.open();
+        gone.await.unwrap().unwrap();
+        assert_refused(by_password.await.unwrap(), Code::Unauthenticated, "BAD_CREDENTIALS");
+        let (code, reason) =
+            if deleted { (Code::NotFound, "ACCOUNT_NOT_FOUND") } else { (Code::PermissionDenied, "ACCOUNT_SUSPENDED") };
+        assert_refused(by_account.await.unwrap(), code, reason);
+        lock.join().expect("the lock was held");
+        assert_eq!(server.database.count("desktop_sessions").await, 0);
+        server.end().await;
+    }
 }

@@ -143,3 +143,18 @@ impl View for AccountDeleted {
         Card::new().field("Deleted", &self.account_id).render()
     }
 }
+
+/// `account set-password`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct PasswordSet {
+    pub(in crate::cli) account_id: String,
+    pub(in crate::cli) has_password: bool,
+}
+
+impl View for PasswordSet {
+    fn table(&self) -> String {
+        let password = if self.has_password { "set" } else { "removed" };
+        Card::new().field("Account", &self.account_id).field("Password", password).render()
+    }
+}

@@ -13,6 +13,7 @@ mod account;
 mod identity;
 mod keys;
 mod service;
+mod session;
 mod table;
 mod token;
 
@@ -24,10 +25,11 @@ use zeroize::Zeroizing;
 use crate::domain::text::is_invisible;
 
 pub(super) use self::{
-    account::{AccountDeleted, AccountShown, AccountView, AccountsListed},
+    account::{AccountDeleted, AccountShown, AccountView, AccountsListed, PasswordSet},
     identity::Identity,
     keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},
+    session::{SessionEnded, SessionView, SessionsListed},
     table::{Card, Listing},
     token::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},
 };
