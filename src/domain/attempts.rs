@@ -40,14 +40,14 @@ impl BucketName {
     /// /64. What is no username counts as it was typed.
     pub fn of_user(unverified_username: &str, address: Option<ClientAddress>) -> Self {
         match Username::new(unverified_username) {
-            Ok(username) => Self::of(b"user", address, username.compared()),
-            Err(_) => Self::of(b"text", address, unverified_username),
+            Ok(username) => Self::of(*b"user", address, username.compared()),
+            Err(_) => Self::of(*b"text", address, unverified_username),
         }
     }
 
     /// Of an address, IPv6 ones by their /64.
     pub fn of_address(address: Option<ClientAddress>) -> Self {
-        Self::of(b"addr", address, "")
+        Self::of(*b"addr", address, "")
     }
 
     /// A name as the store kept it.
@@ -60,10 +60,10 @@ impl BucketName {
         &self.0
     }
 
-    fn of(tag: &[u8; 4], address: Option<ClientAddress>, text: &str) -> Self {
+    fn of(tag: [u8; 4], address: Option<ClientAddress>, text: &str) -> Self {
         let network = address.map(|address| address.counted_with().to_string()).unwrap_or_default();
         let mut context = Context::new(&SHA256);
-        context.update(tag);
+        context.update(&tag);
         // No network holds a NUL: no two pairs are written alike.
         context.update(network.as_bytes());
         context.update(&[0]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_authority::{
     client::CallError,
-    proto::v1::{Account, CredentialKind, ServiceRole, SignInDesktopRequest},
+    proto::v1::{Account, CredentialKind, ListDesktopSessionsRequest, ServiceRole, SignInDesktopRequest},
     settings::{Span, SpanOrNever},
 };
 use tonic::Code;
@@ -58,7 +58,7 @@ async fn a_password_opens_a_session(backend: Backend) {
     assert_eq!(server.server.bcrypt_runs(), runs, "it has its fingerprint from the start");
 
     let holder = server.actor(secret).await;
-    let own = holder.list_desktop_sessions(Default::default()).await.unwrap();
+    let own = holder.list_desktop_sessions(ListDesktopSessionsRequest::default()).await.unwrap();
     let listed: Vec<_> = own.sessions.iter().map(|session| session.session_id.as_str()).collect();
     let expected: Vec<_> = opened.iter().rev().map(|opened| opened.session.session_id.as_str()).collect();
     assert_eq!(listed, expected);
