@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use super::{Bcrypt, Busy, renewals::Renewals, turns::Turns};
 use crate::{
     domain::{
-        credential::Presented,
+        credential::Form,
         digest::{BcryptHash, SecretHash, Sha256Digest},
         id::{CredentialId, SecretId},
         record::{Record, SecretRecord},
@@ -67,7 +67,7 @@ impl Prover {
     /// way in: bcrypt does not run for them.
     pub(super) async fn prove(
         &self,
-        presented: &Presented,
+        presented: &Form,
         record: &Record,
         now: Timestamp,
     ) -> Result<Option<SecretId>, Busy> {
@@ -87,7 +87,7 @@ impl Prover {
 
     /// Which of the record's secrets was presented, as far as that can be told
     /// without bcrypt.
-    pub(super) fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
+    pub(super) fn compare<'a>(&self, presented: &Form, record: &'a Record) -> Compared<'a> {
         let keys = self.keys.now();
         let mut open = Vec::new();
         for secret in &record.secrets {
@@ -95,13 +95,13 @@ impl Prover {
             match stored.and_then(|(key, stored)| Some((keys.ring().get(key)?, stored))) {
                 None => match &secret.hash {
                     SecretHash::Bcrypt(hash) => open.push((secret, hash)),
-                    SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext.expose()).matches(digest) => {
+                    SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext().expose()).matches(digest) => {
                         self.renew(presented, record.id, secret);
                         return Compared::Proved(secret.id);
                     }
                     SecretHash::Sha256(_) => {}
                 },
-                Some((key, stored)) if key.fingerprint(&presented.plaintext).matches(stored) => {
+                Some((key, stored)) if key.fingerprint(presented.plaintext()).matches(stored) => {
                     self.renew(presented, record.id, secret);
                     return Compared::Proved(secret.id);
                 }
@@ -116,12 +116,16 @@ impl Prover {
     /// stops waiting takes nothing from the others.
     async fn prove_by_bcrypt(
         &self,
-        presented: &Presented,
+        presented: &Form,
         credential: CredentialId,
         secret: &SecretRecord,
         hash: &BcryptHash,
     ) -> Result<bool, Busy> {
-        let digest = hmac::sign(&self.remembered.key, presented.plaintext.expose().as_bytes());
+        // What is signed is not hashed by bcrypt.
+        let Some(unverified) = presented.unverified_secret().cloned() else {
+            return Ok(false);
+        };
+        let digest = hmac::sign(&self.remembered.key, presented.plaintext().expose().as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
         if let Some(proved) = self.remembered.proofs.get(&(digest, secret.id)) {
             if proved {
@@ -133,7 +137,7 @@ impl Prover {
         detached(async move {
             let run = async {
                 let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
-                let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), hash).await?;
+                let proved = prover.bcrypt.verify(unverified, hash).await?;
                 if proved {
                     prover.renew(&presented, credential, &secret);
                 }
@@ -147,13 +151,13 @@ impl Prover {
     /// Has the fingerprint of a secret that was proved stored under the current
     /// key, where it is not: it spares the next replica, the next start, and those
     /// who come once the other key is gone, the bcrypt.
-    fn renew(&self, presented: &Presented, credential: CredentialId, secret: &SecretRecord) {
+    fn renew(&self, presented: &Form, credential: CredentialId, secret: &SecretRecord) {
         let keys = self.keys.now();
         let Ok(current) = keys.current() else {
             return;
         };
         if secret.fingerprint.as_ref().is_none_or(|(key, _)| key != current.id()) {
-            self.renewals.offer(current, &presented.plaintext, credential, secret);
+            self.renewals.offer(current, presented.plaintext(), credential, secret);
         }
     }
 }
