@@ -10,7 +10,7 @@ use crate::{
     authority::bootstrap::{self, NewKeyReason},
     domain::{keys::Keys, signing::SigningKeyId},
     keys::KeysAtHand,
-    store::Store,
+    store::{self, Store},
 };
 
 /// How soon it is noticed.
@@ -36,8 +36,12 @@ pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Durati
         let at_hand = keys.now().clone();
         let database = store.clone();
         let looked = store.change(async move { ensure(&database, &at_hand, lifetime).await });
-        if let Err(error) = looked.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the signing key was not looked at");
+        match looked.await {
+            // Where the database does not answer, the health check says so.
+            Ok(()) | Err(bootstrap::Error::Store(store::Error::Unavailable(_) | store::Error::TimedOut)) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the signing key was not looked at");
+            }
         }
     }
 }
