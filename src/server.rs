@@ -5,6 +5,7 @@
 mod health;
 pub mod keys;
 mod retention;
+mod signing;
 mod uses;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -150,6 +151,8 @@ impl Server {
         let master_key_file = settings.master_key_file();
         let current = keys.current().map_err(bootstrap::Error::from)?.id();
         tracing::info!(file = %master_key_file.display(), %current, "master keys loaded");
+        let signing_key_lifetime = settings.sessions.signing_key_lifetime.0;
+        signing::ensure(&store, &keys, signing_key_lifetime).await?;
         let keys = Arc::new(KeysAtHand::new(keys));
 
         let (introspector, following) = Introspector::start(introspection::Parts {
@@ -164,7 +167,7 @@ impl Server {
             desktop: rules.desktop,
         });
         let introspector = Arc::new(introspector);
-        let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller);
+        let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller, settings.openness());
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;
@@ -177,6 +180,7 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
+        tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, stop.clone()));
         tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));

@@ -22,14 +22,16 @@ pub use self::{
     units::{DatabaseUrl, Span, SpanOrNever},
 };
 use crate::{
-    authority::{EmptyScopes, Rules},
+    authority::{EmptyScopes, Rules, WebTokens},
     domain::{
         attempts::Throttling,
+        caller::Openness,
         credential::{Forms, Prefix},
         policy::{Document, Policy},
         scope::Scope,
         session::Sliding,
         time::Lifetime,
+        web_token::{MAX_LIFETIME, Party},
     },
     introspection::{Limits, Pace, Staleness},
     store,
@@ -205,6 +207,8 @@ pub struct SelfService {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignIn {
+    /// Whether SignIn is open to callers without a credential.
+    pub open: bool,
     /// How many sign-ins for one username from one address may fail in a window.
     pub max_failures_per_user_and_address: u32,
     /// How many sign-ins from one address may fail in a window.
@@ -217,6 +221,14 @@ pub struct SignIn {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sessions {
+    /// Who signs the tokens of web sessions, as they say it (`iss`).
+    pub issuer: String,
+    /// For whom they are, as they say it (`aud`).
+    pub audience: String,
+    /// How long a web session lives, at most a day.
+    pub web_lifetime: Span,
+    /// How old the key may become that signs them.
+    pub signing_key_lifetime: Span,
     /// How long a desktop session goes on without being used.
     pub desktop_lifetime: Span,
     /// How long a desktop session goes on at most, or `never`.
@@ -326,6 +338,7 @@ impl Settings {
             ("introspection.timeout", self.introspection.timeout),
             ("introspection.use_interval", self.introspection.use_interval),
             ("sign_in.window", self.sign_in.window),
+            ("sessions.signing_key_lifetime", self.sessions.signing_key_lifetime),
             ("sessions.desktop_lifetime", self.sessions.desktop_lifetime),
         ] {
             // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
@@ -352,6 +365,9 @@ impl Settings {
         let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
         if default.exceeds(max) {
             return Err(invalid("tokens.default_lifetime")("is longer than tokens.max_lifetime".to_owned()));
+        }
+        if !(Duration::from_secs(1)..=MAX_LIFETIME).contains(&self.sessions.web_lifetime.0) {
+            return Err(invalid("sessions.web_lifetime")("between 1s and 24h is wanted".to_owned()));
         }
         let Sliding { window, max } = self.desktop();
         if Lifetime::For(window).exceeds(max) {
@@ -408,12 +424,27 @@ impl Settings {
                 EmptyScopesSetting::Refuse => EmptyScopes::Refuse,
             },
             manage_scope: self.manage_scope()?,
+            web: self.web()?,
             desktop: self.desktop(),
             throttling: Throttling {
                 max_per_user_and_address: self.sign_in.max_failures_per_user_and_address,
                 max_per_address: self.sign_in.max_failures_per_address,
                 window: self.sign_in.window.0,
             },
+        })
+    }
+
+    /// What is open to callers without a credential.
+    pub fn openness(&self) -> Openness {
+        Openness { sign_in: self.sign_in.open }
+    }
+
+    fn web(&self) -> Result<WebTokens, InvalidSetting> {
+        let party = |key, text: &str| Party::new(text).map_err(|error| invalid(key)(error.to_string()));
+        Ok(WebTokens {
+            issuer: party("sessions.issuer", &self.sessions.issuer)?,
+            audience: party("sessions.audience", &self.sessions.audience)?,
+            lifetime: self.sessions.web_lifetime.0,
         })
     }
 

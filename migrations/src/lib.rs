@@ -9,6 +9,7 @@ use sea_orm_migration::prelude::*;
 
 mod m20261123_000001_spine;
 mod m20261126_000003_sign_in_attempts;
+mod m20261126_000004_signing_keys;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261123_000001_spine::Migration), Box::new(m20261126_000003_sign_in_attempts::Migration)]
+        vec![
+            Box::new(m20261123_000001_spine::Migration),
+            Box::new(m20261126_000003_sign_in_attempts::Migration),
+            Box::new(m20261126_000004_signing_keys::Migration),
+        ]
     }
 }

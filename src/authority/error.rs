@@ -23,6 +23,10 @@ pub enum Error {
     /// Nothing can be made: other replicas have the key for it, this one not.
     #[error(transparent)]
     NoCurrentKey(#[from] NoCurrentKey),
+    /// There is no key to sign with: it is not made yet, or others can open it and
+    /// this server not.
+    #[error("there is no key to sign with")]
+    NoSigningKey,
     /// The caller's own credential ended while the call waited.
     #[error("the caller's credential is no longer good")]
     CallerEnded,

@@ -6,6 +6,7 @@
 mod accounts;
 pub mod bootstrap;
 mod error;
+mod jwks;
 mod mint;
 mod paging;
 mod passwords;
@@ -20,7 +21,6 @@ use std::{
     time::Duration,
 };
 
-use self::throttle::Throttle;
 pub use self::{
     accounts::{AccountChange, AccountField, AccountView},
     error::Error,
@@ -28,9 +28,10 @@ pub use self::{
     paging::PageRequest,
     passwords::{CallerOrOpen, PasswordAttempt},
     services::{NewService, ServiceView},
-    sessions::{DesktopSignIn, SessionView, WhoSignsIn},
+    sessions::{DesktopSignIn, SessionView, SignedIn, WebTokens, WhoSignsIn},
     tokens::{Expiry, IssueToken, RevokeTarget, TokenState, TokenView},
 };
+use self::{jwks::Jwks, throttle::Throttle};
 use crate::{
     domain::{
         account::Account,
@@ -56,6 +57,7 @@ pub struct Authority {
     keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
     throttle: Throttle,
+    jwks: Jwks,
     rules: Arc<Rules>,
 }
 
@@ -74,6 +76,8 @@ pub struct Rules {
     pub empty_scopes: EmptyScopes,
     /// The scope by which a token manages others.
     pub manage_scope: Option<Scope>,
+    /// What a web session's token says, and how long it lives.
+    pub web: WebTokens,
     /// How long a desktop session lives.
     pub desktop: Sliding,
     /// How many sign-ins may fail.
@@ -115,7 +119,12 @@ impl Authority {
     /// Works on `store`.
     pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
         let throttle = Throttle::new(store.clone(), rules.throttling);
-        Self { store, keys, bcrypt, throttle, rules: Arc::new(rules) }
+        Self { store, keys, bcrypt, throttle, jwks: Jwks::default(), rules: Arc::new(rules) }
+    }
+
+    /// The public keys that verify the tokens of sessions, as a JSON Web Key Set.
+    pub async fn jwks(&self) -> Result<Arc<str>, Error> {
+        self.jwks.get(&self.store).await
     }
 
     /// What access tokens begin with, without the underscore.

@@ -3,8 +3,12 @@
 
 mod desktop;
 mod end;
+mod web;
 
-pub use self::desktop::{DesktopSignIn, WhoSignsIn};
+pub use self::{
+    desktop::{DesktopSignIn, WhoSignsIn},
+    web::{SignedIn, WebTokens},
+};
 use super::{Authority, Error, PageRequest, tokens::reached_account};
 use crate::{
     domain::{

@@ -12,7 +12,7 @@ use self::places::{Places, Who};
 
 use crate::{
     domain::{
-        caller::{Call, Caller, NotPermitted, Operation},
+        caller::{Call, Caller, NotPermitted, Openness, Operation},
         judgement::InactiveReason,
     },
     introspection::{Fault, Introspector, Visitor},
@@ -26,6 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub struct Callers {
     introspector: Arc<Introspector>,
     places: Places,
+    openness: Openness,
 }
 
 /// Why a call goes no further.
@@ -53,8 +54,19 @@ pub enum Refusal {
 
 impl Callers {
     /// Recognizes callers by `introspector`. Each may have `max_calls` in flight.
-    pub fn new(introspector: Arc<Introspector>, max_calls: usize) -> Self {
-        Self { introspector, places: Places::new(max_calls) }
+    pub fn new(introspector: Arc<Introspector>, max_calls: usize, openness: Openness) -> Self {
+        Self { introspector, places: Places::new(max_calls), openness }
+    }
+
+    /// What is open to callers without a credential.
+    pub fn openness(&self) -> Openness {
+        self.openness
+    }
+
+    /// A place for a call without a credential. Those from one network share
+    /// theirs.
+    pub fn place_of_anybody(&self, call: &Call) -> Result<Place, Refusal> {
+        self.take(Who::anybody(call.address))
     }
 
     /// Recognizes a caller by the credential that it presents; its call has the
@@ -101,6 +113,10 @@ impl Callers {
     }
 
     fn place(&self, caller: &Caller) -> Result<Place, Refusal> {
-        self.places.take(Who::of(caller)).ok_or(Refusal::TooManyCalls { retry_after: RETRY_AFTER })
+        self.take(Who::of(caller))
+    }
+
+    fn take(&self, who: Who) -> Result<Place, Refusal> {
+        self.places.take(who).ok_or(Refusal::TooManyCalls { retry_after: RETRY_AFTER })
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use foldhash::HashMap;
 use uuid::Uuid;
 
-use crate::domain::caller::Caller;
+use crate::domain::{caller::Caller, network::ClientAddress};
 
 /// Callers are spread over so many locks.
 const SHARDS: usize = 16;
@@ -26,11 +26,19 @@ struct Inner {
 }
 
 /// Whose calls are counted together: a service's by its credential, a holder's by
-/// its account.
+/// its account, anybody else's by the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who(Uuid);
 
 impl Who {
+    /// Somebody without a credential. The ids of others are random: none is an
+    /// address but by a rare chance, which costs no more than places.
+    pub(super) fn anybody(address: Option<ClientAddress>) -> Self {
+        let network = address.map_or(0, |address| address.counted_with().as_bits());
+        // The shard is told by the last bits.
+        Self(Uuid::from_u128(network ^ (network >> 64)))
+    }
+
     pub(super) fn of(caller: &Caller) -> Self {
         Self(caller.holder().map_or_else(|| caller.credential.uuid(), |rights| rights.account.uuid()))
     }

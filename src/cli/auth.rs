@@ -9,6 +9,7 @@ use super::{
     Error,
     connection::Session,
     issue::{self, IssueArgs},
+    sign_in::{self, SignInArgs},
     token::{self, FilterArgs},
     values::{Reason, reason_field},
     view::Identity,
@@ -21,6 +22,10 @@ const OWN: String = String::new();
 pub(super) enum AuthCommand {
     /// Show whose credential is in use, and what it holds
     Status,
+    /// Exchange a username and password for a session's token, which is shown once
+    SignIn(SignInArgs),
+    /// End the session whose token is in use
+    SignOut,
     /// The tokens of its own account
     #[command(subcommand)]
     Token(OwnTokenCommand),
@@ -59,8 +64,8 @@ impl AuthCommand {
     /// Whether a new secret is what comes back.
     pub(super) fn mints(&self) -> bool {
         match self {
-            Self::Token(OwnTokenCommand::Create(_)) => true,
-            Self::Status | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => false,
+            Self::SignIn(_) | Self::Token(OwnTokenCommand::Create(_)) => true,
+            Self::Status | Self::SignOut | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => false,
         }
     }
 }
@@ -68,6 +73,8 @@ impl AuthCommand {
 pub(super) async fn run(command: AuthCommand, session: &Session) -> Result<(), Error> {
     match command {
         AuthCommand::Status => status(session).await,
+        AuthCommand::SignIn(args) => sign_in::sign_in(args, session).await,
+        AuthCommand::SignOut => sign_in::sign_out(session).await,
         AuthCommand::Token(OwnTokenCommand::Create(CreateArgs { name, issue })) => {
             issue::issue(issue::request(OWN, name, issue), session).await
         }

@@ -98,6 +98,30 @@ impl ConnectionArgs {
         work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
     ) -> Result<Exit, Error> {
         let token = self.credential(console)?;
+        self.call_with(Some(token), console, work)
+    }
+
+    /// The same for what may be open to all: without a credential where none is
+    /// given, and without being asked for one.
+    pub(super) fn call_as_anybody(
+        &self,
+        console: Console,
+        work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
+    ) -> Result<Exit, Error> {
+        let token = match self.source(environment(), false) {
+            Err(Error::NoCredential) => None,
+            Err(error) => return Err(error),
+            Ok(source) => Some(Self::read(source, console)?),
+        };
+        self.call_with(token, console, work)
+    }
+
+    fn call_with(
+        &self,
+        token: Option<BearerToken>,
+        console: Console,
+        work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
+    ) -> Result<Exit, Error> {
         if !is_local(&self.url) {
             console.warn("the credential and all answers travel unprotected to the server: this client has no TLS yet");
         }
@@ -111,13 +135,10 @@ impl ConnectionArgs {
     }
 
     fn credential(&self, console: Console) -> Result<BearerToken, Error> {
-        let environment = match std::env::var(CREDENTIAL_VARIABLE) {
-            Ok(value) => Some(Zeroizing::new(value)),
-            Err(std::env::VarError::NotPresent) => None,
-            // Nothing that could be sent; refused below, without a word of it.
-            Err(std::env::VarError::NotUnicode(_)) => Some(Zeroizing::new("\0".to_owned())),
-        };
-        let source = self.source(environment, stdin_is_terminal())?;
+        Self::read(self.source(environment(), stdin_is_terminal())?, console)
+    }
+
+    fn read(source: Source, console: Console) -> Result<BearerToken, Error> {
         let from = source.name();
         let credential = match source {
             Source::Argument(credential) => {
@@ -150,6 +171,15 @@ impl ConnectionArgs {
             return Ok(Source::Prompt);
         }
         Err(Error::NoCredential)
+    }
+}
+
+fn environment() -> Option<Zeroizing<String>> {
+    match std::env::var(CREDENTIAL_VARIABLE) {
+        Ok(value) => Some(Zeroizing::new(value)),
+        Err(std::env::VarError::NotPresent) => None,
+        // Nothing that could be sent; refused later, without a word of it.
+        Err(std::env::VarError::NotUnicode(_)) => Some(Zeroizing::new("\0".to_owned())),
     }
 }
 

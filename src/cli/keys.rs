@@ -1,5 +1,6 @@
 //! How is the master key replaced? On the server's own host: a new key is added
-//! to the file, the file is given to every replica, and the key is promoted.
+//! to the file, the file is given to every replica, and the key is promoted. The
+//! key that signs is replaced by one word.
 //!
 //! No key is ever printed.
 
@@ -23,6 +24,9 @@ pub enum KeysCommand {
     Add(AddArgs),
     /// Name a key of the file the current one, once every replica has it
     Promote(PromoteArgs),
+    /// Sign the tokens of sessions with another key from now on; those signed
+    /// before can be verified until they expire
+    RotateSigning(ServerArgs),
 }
 
 /// The options of `keys add`.
@@ -74,6 +78,10 @@ pub(super) fn run(command: &KeysCommand, console: Console) -> Result<Exit, Error
                  `token-authority keys promote {id}`\n",
                 file.display()
             ))
+        }
+        KeysCommand::RotateSigning(server) => {
+            let id = runtime()?.block_on(keys::rotate_signing(&server.load()?)).map_err(failed)?;
+            say(&format!("the key {id} signs from now on\n"))
         }
         KeysCommand::Promote(PromoteArgs { id, server }) => {
             let settings = server.load()?;

@@ -39,6 +39,7 @@ mod report;
 mod server;
 mod service;
 mod session;
+mod sign_in;
 mod token;
 mod values;
 mod view;
@@ -146,7 +147,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
 fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
     if cli.output == OutputFormat::Secret && !cli.command.mints() {
         return Err(Error::Usage(
-            "--output secret is for commands that make a new secret: create and rotate".to_owned(),
+            "--output secret is for commands that make a new secret: create, rotate and sign-in".to_owned(),
         ));
     }
     let connection = cli.connection;
@@ -161,6 +162,11 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
             connection.call(console, async |session| account::run(command, session).await)
         }
         Command::Session(command) => connection.call(console, async |session| session::run(command, session).await),
+        Command::Auth(auth::AuthCommand::SignIn(args)) => {
+            args.forbid_reading_stdin_twice(&connection)?;
+            let command = auth::AuthCommand::SignIn(args);
+            connection.call_as_anybody(console, async |session| auth::run(command, session).await)
+        }
         Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Server(command) => server::run(&command, console),

@@ -45,6 +45,8 @@ fn the_documented_commands_are_taken() {
         "session list --account acme --include-ended --limit 5",
         "session end 01890a5d-ac96-774b-bcce-b302099a8057",
         "auth status",
+        "auth sign-in --username ada --password-file -",
+        "auth sign-out",
         "auth token create --name ci-pipeline",
         "auth token list --state expired",
         "auth token revoke 01890a5d-ac96-774b-bcce-b302099a8057",
@@ -59,6 +61,7 @@ fn the_documented_commands_are_taken() {
         "keys list --config a.toml --output json",
         "keys add --id 2027-01",
         "keys promote 2027-01 --data-dir d",
+        "keys rotate-signing --data-dir d",
         "completions bash",
         "--token dt_x auth token list",
         "auth token list --token dt_x --url http://localhost:1 --output json --timeout 3s",
@@ -96,6 +99,7 @@ fn contradictions_are_refused() {
         ("service create --name gateway", MissingRequiredArgument),
         ("service create --name gateway --role root", InvalidValue),
         ("auth token create", MissingRequiredArgument),
+        ("auth sign-in", MissingRequiredArgument),
         ("serve --grpc-listen here", ValueValidation),
         ("keys promote", MissingRequiredArgument),
         ("keys add --id Not:a-name", ValueValidation),
@@ -121,6 +125,8 @@ fn a_secret_alone_comes_from_commands_that_make_one() {
     };
     assert!(mints("token create --account a --label l"));
     assert!(mints("auth token create --name n"));
+    assert!(mints("auth sign-in --username ada"));
+    assert!(!mints("auth sign-out"));
     assert!(mints("service create --name n --role issuer"));
     assert!(mints("service rotate ID"));
     assert!(!mints("token list --account a"));

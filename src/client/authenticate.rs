@@ -19,26 +19,28 @@ const DEADLINE: &str = "grpc-timeout";
 /// Puts the credential and a deadline on each request.
 #[derive(Clone, Debug)]
 pub struct Authenticate {
-    token: BearerToken,
+    token: Option<BearerToken>,
     deadline: Duration,
 }
 
 impl Authenticate {
-    pub(super) fn new(token: BearerToken, deadline: Duration) -> Self {
+    pub(super) fn new(token: Option<BearerToken>, deadline: Duration) -> Self {
         Self { token, deadline }
     }
 
-    fn authorization(&self) -> MetadataValue<Ascii> {
-        let text = Zeroizing::new(format!("Bearer {}", self.token.expose()));
+    fn authorization(&self) -> Option<MetadataValue<Ascii>> {
+        let text = Zeroizing::new(format!("Bearer {}", self.token.as_ref()?.expose()));
         let mut value = MetadataValue::try_from(text.as_str()).expect("a bearer token holds visible ASCII only");
         value.set_sensitive(true);
-        value
+        Some(value)
     }
 }
 
 impl Interceptor for Authenticate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.authorization());
+        if let Some(authorization) = self.authorization() {
+            request.metadata_mut().insert("authorization", authorization);
+        }
         if !request.metadata().contains_key(DEADLINE) {
             request.set_timeout(self.deadline);
         }
@@ -51,7 +53,8 @@ mod tests {
     use super::*;
 
     fn authenticate() -> Authenticate {
-        Authenticate::new(BearerToken::new("dt_verysecret").expect("well-formed"), Duration::from_secs(10))
+        let token = BearerToken::new("dt_verysecret").expect("well-formed");
+        Authenticate::new(Some(token), Duration::from_secs(10))
     }
 
     #[test]
@@ -73,6 +76,13 @@ mod tests {
         let own = request.metadata().get(DEADLINE).cloned();
         let request = authenticate().call(request).expect("well-formed");
         assert_eq!(request.metadata().get(DEADLINE), own.as_ref());
+    }
+
+    #[test]
+    fn without_a_credential_none_is_sent() {
+        let request = Authenticate::new(None, Duration::from_secs(10)).call(Request::new(())).expect("well-formed");
+        assert!(request.metadata().get("authorization").is_none());
+        assert!(request.metadata().get(DEADLINE).is_some());
     }
 
     #[test]

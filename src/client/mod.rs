@@ -85,19 +85,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`.
+    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`. Without a
+    /// credential, only what is open to all can be called.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`] where `url` names no server in plain HTTP,
     /// [`ConnectError::Unreachable`] where nobody answers in time.
-    pub async fn connect(url: &str, token: BearerToken, timeouts: Timeouts) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        url: &str,
+        token: impl Into<Option<BearerToken>>,
+        timeouts: Timeouts,
+    ) -> Result<Self, ConnectError> {
         let endpoint = Endpoint::from(target::parse(url)?)
             .connect_timeout(timeouts.connect)
             .tcp_nodelay(true)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
         let channel = endpoint.connect().await?;
-        Ok(Self { channel, authenticate: Authenticate::new(token, timeouts.call), call_timeout: timeouts.call })
+        Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 
     /// Issues, lists, revokes and introspects tokens.

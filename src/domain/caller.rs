@@ -168,6 +168,47 @@ pub struct Permit {
     reach: Reach,
 }
 
+/// What the settings open to callers without a credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Openness {
+    /// Whether SignIn is.
+    pub sign_in: bool,
+}
+
+/// Proof that something is open to all. Only [`Openness::permit`] makes one.
+#[derive(Clone, Debug)]
+pub struct OpenPermit {
+    call: Call,
+}
+
+/// How a caller came to what need not be closed.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// The table lets it.
+    Permitted(Permit),
+    /// It is open to all.
+    Open(OpenPermit),
+}
+
+impl Openness {
+    /// Whether it is open to all.
+    pub fn opens(self, operation: Operation) -> bool {
+        self.sign_in && operation == Operation::SignIn
+    }
+
+    /// Looks up whether it is open to all, whoever calls.
+    pub fn permit(self, operation: Operation, call: Call) -> Result<OpenPermit, NotPermitted> {
+        if self.opens(operation) { Ok(OpenPermit { call }) } else { Err(NotPermitted) }
+    }
+}
+
+impl OpenPermit {
+    /// How it is called.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
 /// The table does not let it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the caller may not do this")]

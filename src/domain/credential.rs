@@ -10,7 +10,7 @@ use std::fmt;
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{base62, id::CredentialId};
+use super::{base62, id::CredentialId, web_token::WebToken};
 
 const ID_DIGITS: usize = 22;
 const SECRET_DIGITS: usize = 32;
@@ -106,6 +106,11 @@ impl Plaintext {
         &self.0
     }
 
+    /// A text that is signed, or claims to be.
+    pub(super) fn signed(text: String) -> Self {
+        Self(text)
+    }
+
     /// Enough to recognise the credential by: `dt_…9fQ2`.
     pub fn hint(&self) -> String {
         let (prefix, body) = self.0.split_once('_').unwrap_or_default();
@@ -132,6 +137,49 @@ pub struct Presented {
     pub unverified_secret: Secret,
     /// The credential as it was presented.
     pub plaintext: Plaintext,
+}
+
+/// Whatever was presented that has a form of ours.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// An opaque credential.
+    Opaque(Presented),
+    /// A signed token.
+    Signed(WebToken),
+}
+
+impl Form {
+    /// What it says it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Opaque(presented) => presented.kind,
+            Self::Signed(_) => Kind::WebSession,
+        }
+    }
+
+    /// Which record it claims to be.
+    pub fn id(&self) -> CredentialId {
+        match self {
+            Self::Opaque(presented) => presented.id,
+            Self::Signed(token) => token.id,
+        }
+    }
+
+    /// The whole of it.
+    pub fn plaintext(&self) -> &Plaintext {
+        match self {
+            Self::Opaque(presented) => &presented.plaintext,
+            Self::Signed(token) => &token.plaintext,
+        }
+    }
+
+    /// What bcrypt may have hashed; nothing of a signed token.
+    pub fn unverified_secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Opaque(presented) => Some(&presented.unverified_secret),
+            Self::Signed(_) => None,
+        }
+    }
 }
 
 /// The prefixes in use.
@@ -161,7 +209,15 @@ impl Forms {
         &self.personal
     }
 
-    /// Takes a presented credential apart; none where it is not of the
+    /// Takes whatever was presented apart; none where it has none of our forms.
+    pub fn recognize(&self, presented: &str) -> Option<Form> {
+        match self.parse(presented) {
+            Some(presented) => Some(Form::Opaque(presented)),
+            None => WebToken::recognize(presented).map(Form::Signed),
+        }
+    }
+
+    /// Takes a presented opaque credential apart; none where it is not of the
     /// canonical form.
     pub fn parse(&self, presented: &str) -> Option<Presented> {
         let longest = 16 + 1 + BODY;

@@ -19,6 +19,7 @@ pub use self::current::{Keys, KnownKey, KnownKeys, NoCurrentKey};
 use super::{
     credential::Plaintext,
     digest::{CheckValue, Fingerprint},
+    signing::{PublicKey, SigningKey},
 };
 
 const KEY_BYTES: usize = 32;
@@ -84,6 +85,7 @@ pub struct MasterKey {
     id: KeyId,
     fingerprints: hmac::Key,
     page_tokens: LessSafeKey,
+    signing_keys: LessSafeKey,
     check: CheckValue,
 }
 
@@ -93,13 +95,11 @@ impl MasterKey {
         // (RFC 5869, section 3.1).
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"token-authority").extract(master);
         let fingerprints = Zeroizing::new(expand::<32>(&root, b"fingerprints v1"));
-        let page_tokens = Zeroizing::new(expand::<32>(&root, b"page tokens v1"));
         Self {
             id,
             fingerprints: hmac::Key::new(hmac::HMAC_SHA256, &*fingerprints),
-            page_tokens: LessSafeKey::new(
-                UnboundKey::new(&AES_256_GCM_SIV, &*page_tokens).expect("the key has the cipher's length"),
-            ),
+            page_tokens: sealing_key(&root, b"page tokens v1"),
+            signing_keys: sealing_key(&root, b"signing keys v1"),
             check: CheckValue::from_bytes(expand(&root, b"check value v1")),
         }
     }
@@ -121,26 +121,36 @@ impl MasterKey {
         Fingerprint::from_bytes(tag.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes"))
     }
 
-    /// Seals a page token, bound to `context`. Deterministic: AES-GCM-SIV
-    /// (RFC 8452) leaks no more than equality under a repeated nonce.
+    /// Seals a page token, bound to `context`.
     pub fn seal_page_token(&self, context: &[u8], content: &[u8]) -> Vec<u8> {
-        let mut sealed = content.to_vec();
-        self.page_tokens
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(context), &mut sealed)
-            .expect("a page token is far below the cipher's limit");
-        sealed
+        seal(&self.page_tokens, context, content)
     }
 
     fn open_page_token(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        let mut content = sealed.to_vec();
-        let length = self
-            .page_tokens
-            .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::from(context), &mut content)
-            .ok()?
-            .len();
-        content.truncate(length);
-        Some(content)
+        open(&self.page_tokens, context, sealed)
     }
+
+    /// Seals the private half of a signing key, bound to its name: it opens as no
+    /// other's.
+    pub fn seal_signing_key(&self, key: &SigningKey) -> SealedSigningKey {
+        let sealed = seal(&self.signing_keys, key.public().id().as_str().as_bytes(), key.expose_seed());
+        SealedSigningKey { under: self.id.clone(), sealed }
+    }
+
+    fn open_signing_key(&self, public: &PublicKey, sealed: &[u8]) -> Option<SigningKey> {
+        let seed = Zeroizing::new(open(&self.signing_keys, public.id().as_str().as_bytes(), sealed)?);
+        let key = SigningKey::from_seed(seed.as_slice().try_into().ok()?);
+        (key.public() == public).then_some(key)
+    }
+}
+
+/// The private half of a signing key, sealed under a master key.
+#[derive(Clone, Debug)]
+pub struct SealedSigningKey {
+    /// The master key's name.
+    pub under: KeyId,
+    /// What opens under that alone.
+    pub sealed: Vec<u8>,
 }
 
 impl fmt::Debug for MasterKey {
@@ -197,10 +207,40 @@ impl KeyRing {
         self.iter().next()
     }
 
+    /// Opens the private half of a signing key; none where the master key that
+    /// sealed it is not at hand, or it was changed.
+    pub fn open_signing_key(&self, public: &PublicKey, sealed: &SealedSigningKey) -> Option<SigningKey> {
+        self.get(&sealed.under)?.open_signing_key(public, &sealed.sealed)
+    }
+
     /// Opens a page token that any key at hand sealed under the same context.
     pub fn open_page_token(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.iter().find_map(|key| key.open_page_token(context, sealed))
     }
+}
+
+fn sealing_key(root: &hkdf::Prk, purpose: &[u8]) -> LessSafeKey {
+    let key = Zeroizing::new(expand::<32>(root, purpose));
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &*key).expect("the key has the cipher's length"))
+}
+
+/// Seals, bound to `context`. Deterministic: AES-GCM-SIV (RFC 8452) leaks no more
+/// than equality under a repeated nonce.
+fn seal(key: &LessSafeKey, context: &[u8], content: &[u8]) -> Vec<u8> {
+    // Reserved whole, so that no copy is left behind by growing.
+    let mut sealed = Vec::with_capacity(content.len() + AES_256_GCM_SIV.tag_len());
+    sealed.extend_from_slice(content);
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(context), &mut sealed)
+        .expect("what is sealed is far below the cipher's limit");
+    sealed
+}
+
+fn open(key: &LessSafeKey, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let mut content = sealed.to_vec();
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    let length = key.open_in_place(nonce, Aad::from(context), &mut content).ok()?.len();
+    content.truncate(length);
+    Some(content)
 }
 
 struct Bytes(usize);
@@ -272,6 +312,30 @@ mod tests {
         assert_eq!(ring(&line("a", 2)).open_page_token(b"context", &sealed), None);
         let both = ring(&format!("{}{}", line("b", 2), line("a", 1)));
         assert!(both.open_page_token(b"context", &sealed).is_some());
+    }
+
+    #[test]
+    fn signing_keys_open_only_unchanged_as_their_own_and_under_the_key_that_sealed_them() {
+        let both = ring(&format!("{}{}", line("a", 1), line("b", 2)));
+        let [one, other] = [7, 8].map(|byte| SigningKey::from_seed(&[byte; 32]));
+        let sealed = first(&both).seal_signing_key(&one);
+        let opened = both.open_signing_key(one.public(), &sealed).expect("it opens");
+        assert_eq!(opened.expose_seed(), one.expose_seed());
+        assert!(!sealed.sealed.windows(8).any(|window| window == &one.expose_seed()[..8]));
+
+        assert!(both.open_signing_key(other.public(), &sealed).is_none(), "it is another's");
+        let elsewhere =
+            |under: &str| SealedSigningKey { under: KeyId::new(under).expect("well-formed"), ..sealed.clone() };
+        assert!(both.open_signing_key(one.public(), &elsewhere("b")).is_none());
+        assert!(both.open_signing_key(one.public(), &elsewhere("c")).is_none());
+        for position in 0..sealed.sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped.sealed[position / 8] ^= 1 << (position % 8);
+            assert!(both.open_signing_key(one.public(), &flipped).is_none());
+        }
+        // Another purpose, another key.
+        let page = first(&both).seal_page_token(one.public().id().as_str().as_bytes(), one.expose_seed());
+        assert!(both.open_signing_key(one.public(), &SealedSigningKey { sealed: page, ..sealed }).is_none());
     }
 
     #[test]

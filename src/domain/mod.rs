@@ -14,6 +14,8 @@ pub mod credential;
 pub mod digest;
 pub mod keys;
 pub mod password;
+pub mod signing;
+pub mod web_token;
 
 pub mod account;
 pub mod attempts;

@@ -32,6 +32,16 @@ impl ClientAddress {
     }
 }
 
+impl Network {
+    /// Its first address, as IPv6 has it.
+    pub fn as_bits(self) -> u128 {
+        match self.0.network() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        }
+    }
+}
+
 impl FromStr for ClientAddress {
     type Err = MalformedAddress;
 

@@ -17,7 +17,7 @@ use super::{Door, layers::RequestId, status};
 use crate::{
     caller::{Callers, Place, Refusal},
     domain::{
-        caller::{Call, Caller, Operation, Permit},
+        caller::{Call, Caller, Entrance, Openness, Operation, Permit},
         network::ClientAddress,
     },
     introspection::Visitor,
@@ -29,11 +29,34 @@ use crate::{
 const OURS: &str = "/token_authority.v1.";
 /// The one RPC of ours that is open to all.
 const OPEN: &str = "/token_authority.v1.SessionService/GetJwks";
+/// The one that a setting opens.
+const SIGN_IN: &str = "/token_authority.v1.SessionService/SignIn";
+
+/// A caller without a credential, of what is open.
+#[derive(Clone, Debug)]
+struct Anybody(Call);
 
 /// Looks the operation up for the caller that was recognized.
 pub(super) fn permit<T>(request: &Request<T>, operation: Operation) -> Result<Permit, Status> {
     let caller = request.extensions().get::<Caller>().ok_or_else(|| status::refused(&Refusal::NoCredential))?;
     caller.clone().permit(operation).map_err(|_| status::not_permitted())
+}
+
+/// Looks up whether the table lets the caller that was recognized, or else whether
+/// it is open to all.
+pub(super) fn entrance<T>(request: &Request<T>, operation: Operation, openness: Openness) -> Result<Entrance, Status> {
+    if let Some(Anybody(call)) = request.extensions().get() {
+        let permit = openness.permit(operation, call.clone());
+        return permit.map(Entrance::Open).map_err(|_| status::refused(&Refusal::NoCredential));
+    }
+    match permit(request, operation) {
+        Ok(permit) => Ok(Entrance::Permitted(permit)),
+        Err(refused) => {
+            let call = request.extensions().get::<Caller>().map(|caller| caller.call.clone());
+            let permit = call.and_then(|call| openness.permit(operation, call).ok());
+            permit.map(Entrance::Open).ok_or(refused)
+        }
+    }
 }
 
 /// Who asks Introspect, to be confirmed together with what it asks.
@@ -143,6 +166,11 @@ async fn recognize(
 ) -> Result<Place, Refusal> {
     let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
     let bearer = bearer.as_deref().map(String::as_str);
+    if !request.headers().contains_key(AUTHORIZATION) && is_open(callers.openness(), request.uri().path()) {
+        let place = callers.place_of_anybody(&call)?;
+        request.extensions_mut().insert(Anybody(call));
+        return Ok(place);
+    }
     if let Some(operation) = operation {
         let (visitor, place) = callers.admit(bearer, call, operation).await?;
         request.extensions_mut().insert(visitor);
@@ -161,6 +189,11 @@ pub(super) fn asks(path: &str) -> Option<Operation> {
         "/token_authority.v1.TokenAuthorityService/BatchIntrospect" => Some(Operation::BatchIntrospect),
         _ => None,
     }
+}
+
+/// Whether those may call it who have no credential.
+fn is_open(openness: Openness, path: &str) -> bool {
+    path == SIGN_IN && openness.opens(Operation::SignIn)
 }
 
 fn address(request: &http::Request<Body>) -> Option<ClientAddress> {

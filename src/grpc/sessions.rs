@@ -1,4 +1,4 @@
-//! SessionService: web sessions are not in this version yet.
+//! SessionService.
 
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -6,16 +6,18 @@ use zeroize::Zeroizing;
 use super::{
     Door,
     convert::{self, Converted},
-    request::{permit, permit_unimplemented},
-    status::{self, BadField},
+    request::{entrance, permit},
+    status::BadField,
 };
 use crate::{
-    authority::{DesktopSignIn, Error, PasswordAttempt, WhoSignsIn},
+    authority::{DesktopSignIn, Error, PasswordAttempt, SignedIn, WhoSignsIn},
     domain::{
-        caller::Operation,
+        caller::{Caller, Operation},
         credential::Kind,
+        id::{CredentialId, SecretId},
         network::ClientAddress,
         session::{DesktopDevice, MalformedDevice},
+        time::Timestamp,
     },
     proto::v1::{self as proto, session_service_server::SessionService, sign_in_desktop_request::Who},
 };
@@ -23,14 +25,25 @@ use crate::{
 #[tonic::async_trait]
 impl SessionService for Door {
     async fn sign_in(&self, request: Request<proto::SignInRequest>) -> Result<Response<proto::SignInResponse>, Status> {
-        permit_unimplemented(&request, Operation::SignIn)
+        let entrance = entrance(&request, Operation::SignIn, self.callers.openness())?;
+        let signed_in = self.authority.sign_in(entrance, sign_in(request.into_inner())?).await?;
+        Ok(Response::new(signed_in_message(&signed_in)))
     }
 
     async fn sign_out(
         &self,
         request: Request<proto::SignOutRequest>,
     ) -> Result<Response<proto::SignOutResponse>, Status> {
-        permit_unimplemented(&request, Operation::SignOut)
+        let permit = permit(&request, Operation::SignOut)?;
+        let proto::SignOutRequest { id_token } = request.into_inner();
+        let id_token = Zeroizing::new(id_token);
+        let (kind, presented) = if id_token.is_empty() {
+            own_session(permit.caller())?
+        } else {
+            (Kind::WebSession, self.introspector.identify(&id_token).await.map_err(Error::from)?)
+        };
+        self.authority.sign_out(permit, kind, presented).await?;
+        Ok(Response::new(proto::SignOutResponse {}))
     }
 
     async fn sign_in_desktop(
@@ -77,8 +90,41 @@ impl SessionService for Door {
         _request: Request<proto::GetJwksRequest>,
     ) -> Result<Response<proto::GetJwksResponse>, Status> {
         // Open to all.
-        Err(status::not_implemented())
+        let jwks_json = self.authority.jwks().await?.to_string();
+        Ok(Response::new(proto::GetJwksResponse { jwks_json }))
     }
+}
+
+/// The session that a caller calls with.
+fn own_session(caller: &Caller) -> Converted<(Kind, Option<(CredentialId, SecretId)>)> {
+    match caller.holder().map(|rights| rights.kind) {
+        Some(kind @ (Kind::WebSession | Kind::DesktopSession)) => Ok((kind, Some((caller.credential, caller.secret)))),
+        Some(Kind::Personal | Kind::Service) | None => {
+            Err(BadField::new("id_token", "ID_TOKEN_REQUIRED", "the caller's own credential is no session"))
+        }
+    }
+}
+
+fn sign_in(message: proto::SignInRequest) -> Converted<PasswordAttempt> {
+    let proto::SignInRequest { credentials, client_ip } = message;
+    let address = convert::client_address(&client_ip)?;
+    let missing = || BadField::new("credentials", "CREDENTIALS_REQUIRED", "a username and a password are wanted");
+    Ok(password_attempt(credentials.ok_or_else(missing)?, address))
+}
+
+fn signed_in_message(signed_in: &SignedIn) -> proto::SignInResponse {
+    let SignedIn { token, issue_time, expire_time } = signed_in;
+    proto::SignInResponse {
+        id_token: token.plaintext.expose().to_owned(),
+        expires_in: Some(between(*issue_time, *expire_time)),
+        expire_time: Some(convert::timestamp(*expire_time)),
+    }
+}
+
+fn between(start: Timestamp, end: Timestamp) -> prost_types::Duration {
+    let micros = end.as_micros() - start.as_micros();
+    let nanos = i32::try_from(micros % 1_000_000 * 1_000).expect("below a second");
+    prost_types::Duration { seconds: micros / 1_000_000, nanos }
 }
 
 fn desktop_sign_in(message: proto::SignInDesktopRequest) -> Converted<DesktopSignIn> {

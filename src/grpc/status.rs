@@ -134,6 +134,13 @@ fn cannot_answer(reason: &str) -> Status {
     Status::with_error_details(Code::Unavailable, "the service cannot answer now", details)
 }
 
+/// A key that other servers have, or that is about to be there.
+fn key_missing(reason: &str, message: String) -> Status {
+    let mut details = info(reason);
+    details.set_retry_info(Some(RETRY_AFTER_FAULT));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
 /// Too much to hash at once.
 pub(super) fn too_busy(busy: Busy) -> Status {
     too_busy_with(busy.to_string(), busy.retry_after)
@@ -168,11 +175,8 @@ impl From<Error> for Status {
             Error::Store(error) => unavailable(&error),
             Error::Unconfirmed(error) => unavailable(&error),
             Error::Busy(busy) => too_busy(busy),
-            Error::NoCurrentKey(_) => {
-                let mut details = info("CURRENT_KEY_MISSING");
-                details.set_retry_info(Some(RETRY_AFTER_FAULT));
-                Status::with_error_details(Code::Unavailable, message, details)
-            }
+            Error::NoCurrentKey(_) => key_missing("CURRENT_KEY_MISSING", message),
+            Error::NoSigningKey => key_missing("SIGNING_KEY_MISSING", message),
             Error::CallerEnded => bad_credential(),
             Error::NotPermitted => not_permitted(),
             Error::InvalidPageToken => BadField::new("page_token", "INVALID_PAGE_TOKEN", message).into(),

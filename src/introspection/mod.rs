@@ -43,7 +43,7 @@ use self::{
 use crate::{
     domain::{
         caller::{Call, Caller},
-        credential::{Forms, Presented},
+        credential::{Form, Forms},
         id::{CredentialId, SecretId},
         judgement::{Evidence, InactiveReason},
         network::ClientAddress,
@@ -165,10 +165,10 @@ impl Introspector {
         inquiries: &[Inquiry],
     ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let presented: SmallVec<[_; 1]> =
-            inquiries.iter().map(|inquiry| self.forms.parse(&inquiry.unverified_token)).collect();
+            inquiries.iter().map(|inquiry| self.forms.recognize(&inquiry.unverified_token)).collect();
         let subjects = presented.iter().flatten();
         let ids: SmallVec<[_; 2]> =
-            [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id)).collect();
+            [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id())).collect();
         let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
         let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
@@ -201,10 +201,10 @@ impl Introspector {
     /// Recognizes a caller of this service by the credential that it presents, as
     /// of now; the reason why it is none is for the log.
     pub async fn authenticate(&self, unverified: &str, call: Call) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let Some(presented) = self.forms.parse(unverified) else {
+        let Some(presented) = self.forms.recognize(unverified) else {
             return Ok(Err(InactiveReason::Malformed));
         };
-        let view = self.engine.view(&[presented.id], Freshness::Strict).await?;
+        let view = self.engine.view(&[presented.id()], Freshness::Strict).await?;
         let known = view.known.first().and_then(Option::as_ref);
         let proof = self.prove(&presented, known, &view).await?;
         let caller = self.caller(evidence(&presented, known, proof), &view, call);
@@ -214,8 +214,8 @@ impl Introspector {
     /// Who a caller was when it was last heard of: nothing is to be done for it
     /// before it is confirmed.
     pub fn unconfirmed(&self, unverified: &str, call: Call) -> Option<Caller> {
-        let presented = self.forms.parse(unverified)?;
-        let view = self.engine.glance(&[presented.id])?;
+        let presented = self.forms.recognize(unverified)?;
+        let view = self.engine.glance(&[presented.id()])?;
         let known = view.known.first()?.as_ref();
         let Compared::Proved(secret) = self.compare(&presented, known?) else {
             return None;
@@ -233,15 +233,15 @@ impl Introspector {
     /// Whose secret this is, whether or not its credential is still good. One
     /// that a rotation has ended is nobody's: who holds it may end nothing.
     pub async fn identify(&self, unverified: &str) -> Result<Option<(CredentialId, SecretId)>, Fault> {
-        let Some(presented) = self.forms.parse(unverified) else {
+        let Some(presented) = self.forms.recognize(unverified) else {
             return Ok(None);
         };
-        let view = self.engine.view(&[presented.id], Freshness::Strict).await?;
+        let view = self.engine.view(&[presented.id()], Freshness::Strict).await?;
         let Some(known) = view.known.first().and_then(Option::as_ref) else {
             return Ok(None);
         };
         let proof = self.prove(&presented, Some(known), &view).await?;
-        Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id, secret)))
+        Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id(), secret)))
     }
 
     fn visitor(&self, visitor: &Visitor, known: Option<&Known>, view: &View) -> Result<Caller, InactiveReason> {
@@ -278,7 +278,7 @@ impl Introspector {
 
     /// Proves what was presented: what can be is proved at once; what takes bcrypt
     /// side by side, each once however often it stands there.
-    async fn prove_all(&self, subjects: &[Option<(&Presented, Option<&Known>)>], view: &View) -> SmallVec<[Proof; 1]> {
+    async fn prove_all(&self, subjects: &[Option<(&Form, Option<&Known>)>], view: &View) -> SmallVec<[Proof; 1]> {
         let mut open = HashMap::new();
         let mut proofs: SmallVec<[Proof; 1]> = subjects
             .iter()
@@ -290,7 +290,7 @@ impl Introspector {
                     Compared::Proved(secret) => Ok(Some(secret)),
                     Compared::Disproved => Ok(None),
                     Compared::Open(_) => {
-                        open.insert(presented.plaintext.expose(), (*presented, *known));
+                        open.insert(presented.plaintext().expose(), (*presented, *known));
                         Ok(None)
                     }
                 }
@@ -307,7 +307,7 @@ impl Introspector {
             .collect();
         let proved: HashMap<&str, Proof> = Box::pin(proving.collect()).await;
         for (proof, subject) in proofs.iter_mut().zip(subjects) {
-            let slow = subject.as_ref().and_then(|(presented, _)| proved.get(presented.plaintext.expose()));
+            let slow = subject.as_ref().and_then(|(presented, _)| proved.get(presented.plaintext().expose()));
             if let Some(slow) = slow {
                 *proof = *slow;
             }
@@ -315,18 +315,18 @@ impl Introspector {
         proofs
     }
 
-    fn compare<'a>(&self, presented: &Presented, known: &'a Known) -> Compared<'a> {
+    fn compare<'a>(&self, presented: &Form, known: &'a Known) -> Compared<'a> {
         // What says that it is of another kind is none of the record's.
-        if known.record.kind == presented.kind {
+        if known.record.kind == presented.kind() {
             self.prover.compare(presented, &known.record)
         } else {
             Compared::Disproved
         }
     }
 
-    async fn prove(&self, presented: &Presented, known: Option<&Known>, view: &View) -> Proof {
+    async fn prove(&self, presented: &Form, known: Option<&Known>, view: &View) -> Proof {
         match known {
-            Some(known) if known.record.kind == presented.kind => {
+            Some(known) if known.record.kind == presented.kind() => {
                 self.prover.prove(presented, &known.record, view.now).await
             }
             Some(_) | None => Ok(None),
@@ -334,12 +334,12 @@ impl Introspector {
     }
 }
 
-fn evidence<'a>(presented: &Presented, known: Option<&'a Known>, proof: Option<SecretId>) -> Evidence<'a> {
+fn evidence<'a>(presented: &Form, known: Option<&'a Known>, proof: Option<SecretId>) -> Evidence<'a> {
     match (known, proof) {
         (Some(Known { record, holder }), Some(secret)) => {
             Evidence::Proved { record, secret, holder: holder.as_deref() }
         }
-        (Some(known), None) if known.record.kind == presented.kind => Evidence::WrongSecret,
+        (Some(known), None) if known.record.kind == presented.kind() => Evidence::WrongSecret,
         _ => Evidence::Unknown,
     }
 }

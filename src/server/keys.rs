@@ -9,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, open};
 use crate::{
     authority::bootstrap::{self, Added, KeyStates, Reread},
-    domain::keys::{KeyId, Keys},
+    domain::{
+        keys::{KeyId, Keys},
+        signing::SigningKeyId,
+    },
     keys::KeysAtHand,
     settings::Settings,
     store::Store,
@@ -31,6 +34,13 @@ pub async fn add(settings: &Settings, id: Option<KeyId>) -> Result<Added, StartE
 /// Names a master key of the file current; tells whether it was another before.
 pub async fn promote(settings: &Settings, id: &KeyId) -> Result<bool, StartError> {
     Ok(bootstrap::promote_key(&open(settings).await?, &settings.master_key_file(), id).await?)
+}
+
+/// Makes another signing key; tells its name.
+pub async fn rotate_signing(settings: &Settings) -> Result<SigningKeyId, StartError> {
+    let store = open(settings).await?;
+    let keys = bootstrap::load_keys(&store, &settings.master_key_file()).await?;
+    Ok(bootstrap::rotate_signing_key(&store, &keys).await?)
 }
 
 /// Keeps the keys at hand those of the file and the database, until `stop`.

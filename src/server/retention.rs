@@ -26,8 +26,8 @@ pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Dura
         }
         match store.purge(retention.ended.0, retention.changes.0).await {
             Ok(purged) if purged == Purged::default() => {}
-            Ok(Purged { credentials, secrets, changes }) => {
-                tracing::info!(credentials, secrets, changes, "removed what was past its retention");
+            Ok(Purged { credentials, secrets, changes, signing_keys }) => {
+                tracing::info!(credentials, secrets, changes, signing_keys, "removed what was past its retention");
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "removing what is past its retention failed");

@@ -96,6 +96,7 @@ impl Default for Tokens {
 impl Default for SignIn {
     fn default() -> Self {
         Self {
+            open: false,
             max_failures_per_user_and_address: 5,
             max_failures_per_address: 50,
             window: Span(Duration::from_mins(15)),
@@ -105,7 +106,14 @@ impl Default for SignIn {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { desktop_lifetime: Span(30 * DAY), desktop_max_lifetime: SpanOrNever::Span(Span(365 * DAY)) }
+        Self {
+            issuer: "token-authority".to_owned(),
+            audience: "token-authority".to_owned(),
+            web_lifetime: Span(Duration::from_mins(15)),
+            signing_key_lifetime: Span(90 * DAY),
+            desktop_lifetime: Span(30 * DAY),
+            desktop_max_lifetime: SpanOrNever::Span(Span(365 * DAY)),
+        }
     }
 }
 

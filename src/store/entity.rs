@@ -76,6 +76,25 @@ pub(super) mod master_key {
     no_relations!();
 }
 
+pub(super) mod signing_key {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "signing_keys")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kid: String,
+        pub public_key: Vec<u8>,
+        pub sealed: Option<Vec<u8>>,
+        pub master_key: Option<String>,
+        pub create_time: i64,
+        pub retire_time: Option<i64>,
+        pub expire_time: Option<i64>,
+    }
+
+    no_relations!();
+}
+
 pub(super) mod account {
     use super::*;
 

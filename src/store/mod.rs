@@ -22,6 +22,7 @@ mod migrate;
 mod policy;
 mod purge;
 mod sessions;
+mod signing_keys;
 mod snapshot;
 mod transaction;
 mod uses;
@@ -47,6 +48,7 @@ pub use self::{
     load::Fill,
     migrate::MigrateError,
     purge::Purged,
+    signing_keys::{Retired, SigningKeyRecord},
     snapshot::Snapshot,
     transaction::{Change, Subject, Transaction},
     uses::{MAX_USES, SecretUses},

@@ -25,6 +25,8 @@ pub struct Purged {
     pub secrets: u64,
     /// Rows of the log of changes.
     pub changes: u64,
+    /// Signing keys whose last token has expired.
+    pub signing_keys: u64,
 }
 
 /// The ways in which a credential ends, each found by an index of its own.
@@ -57,6 +59,7 @@ impl Store {
         }
         purged.secrets = self.in_batches(move |store| store.purge_secrets(ended)).await?;
         purged.changes = self.in_batches(move |store| store.purge_changes(changes)).await?;
+        purged.signing_keys = self.purge_signing_keys().await?;
         Ok(purged)
     }
 

@@ -168,6 +168,47 @@ fn an_operator_keeps_accounts() {
 }
 
 #[test]
+fn somebody_signs_in_and_out() {
+    let database = Backend::Sqlite.database();
+    let process = Process::start_with(&database, |command| {
+        command.env("TOKEN_AUTHORITY__SIGN_IN__OPEN", "true");
+    });
+    let operator = operator(&database, &process);
+    operator.json(&["account", "put", "ada", "--username", "Ada"]);
+    let file = database.data_dir().join("password");
+    std::fs::write(&file, "correct horse\n").unwrap();
+    let file = file.to_str().unwrap();
+    operator.json(&["account", "set-password", "ada", "--password-file", file]);
+    process.seen.password("correct horse");
+
+    // Without a credential of one's own.
+    let nobody = Terminal::new(&database, &process, "");
+    let sign_in = ["auth", "sign-in", "--username", "ada", "--password-file", file];
+    let token = nobody.secret(&sign_in);
+    let ada = Terminal::new(&database, &process, &token);
+    assert_eq!(ada.json(&["auth", "status"])["account"]["accountId"], json!("ada"));
+    let shown = nobody.json(&sign_in);
+    process.seen.secret(shown["secret"].as_str().unwrap());
+    assert!(shown["expireTime"].is_string());
+    let piped = nobody.command(&["auth", "sign-in", "--username", "ada", "--password-file", "-"]);
+    let table = ran_with_input(piped, "correct horse\n");
+    assert_eq!((table.code, table.stderr.as_str()), (0, ""));
+    process.seen.secret(table.stdout.lines().find(|line| line.starts_with("eyJ")).unwrap());
+
+    assert_eq!(ada.json(&["auth", "sign-out"]), json!({}));
+    assert_failed(&ada.run(&["auth", "status", "--output", "json"]), DENIED, "CREDENTIAL_INVALID");
+    let own = operator.run(&["auth", "sign-out", "--output", "json"]);
+    assert_failed(&own, REFUSED, "ID_TOKEN_REQUIRED");
+
+    let wrong = nobody.command(&["auth", "sign-in", "--username", "ada", "--password-file", "-", "--output", "json"]);
+    assert_failed(&ran_with_input(wrong, "wrong horse"), DENIED, "BAD_CREDENTIALS");
+    assert_failed(&nobody.run(&["auth", "sign-in", "--username", "ada", "--output", "json"]), USAGE, "USAGE");
+    let twice = [&sign_in[..4], &["--password-file", "-", "--token-file", "-", "--output", "json"]].concat();
+    assert_failed(&nobody.run(&twice), USAGE, "USAGE");
+    assert!(process.terminate().success());
+}
+
+#[test]
 fn an_operator_keeps_service_credentials() {
     let (database, process) = start();
     let operator = operator(&database, &process);

@@ -68,7 +68,7 @@ async fn what_ended_is_removed_and_what_lives_stays(backend: Backend) {
     let store = open(&database).await;
     assert_eq!(store.purge(DAY, DAY).await.unwrap(), Purged::default(), "none of it is a day old");
     let purged = store.purge(Duration::ZERO, DAY).await.unwrap();
-    assert_eq!(purged, Purged { credentials: 4, secrets: 1, changes: 0 });
+    assert_eq!(purged, Purged { credentials: 4, secrets: 1, changes: 0, signing_keys: 0 });
     assert_eq!(store.purge(Duration::ZERO, DAY).await.unwrap(), Purged::default(), "once is enough");
     drop(store);
     database.assert_whole().await;

@@ -1,6 +1,6 @@
 //! What must be there before the first call? A master key that is the
-//! database's, the policy of the settings file, and one credential with the
-//! role admin. How the first and the last are replaced is here too.
+//! database's, the policy of the settings file, one credential with the role
+//! admin, and a key that signs. How these are replaced is here too.
 //!
 //! Files are written and synced before the database commits to what is in
 //! them, so that no crash leaves a database that names what nobody has.
@@ -10,6 +10,7 @@ mod files;
 mod keys;
 mod policy;
 mod rotation;
+mod signing;
 
 use std::{io, path::PathBuf};
 
@@ -18,6 +19,7 @@ pub use self::{
     keys::{Reread, load_keys, reread_keys},
     policy::apply_policy,
     rotation::{Added, KeyState, KeyStates, add_key, list_keys, promote_key},
+    signing::{NewKeyReason, ensure_signing_key, rotate_signing_key},
 };
 use crate::{
     domain::{

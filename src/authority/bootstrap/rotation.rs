@@ -13,6 +13,7 @@ use super::{
     Error, event,
     files::{Existing, read_private, write_private},
     keys::{confirmed, ring_of},
+    signing::reseal,
 };
 use crate::{
     domain::{
@@ -20,7 +21,7 @@ use crate::{
         time::Timestamp,
     },
     random,
-    store::{Change, Lock, Store, Subject},
+    store::{Change, Lock, SigningKeyRecord, Store, Subject},
 };
 
 /// A master key, as the file and the database tell of it.
@@ -38,12 +39,14 @@ pub struct KeyState {
 
 /// All the keys that anybody knows of, and how many live secrets have no
 /// fingerprint at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct KeyStates {
     /// By their names.
     pub keys: BTreeMap<String, KeyState>,
     /// Live secrets without a fingerprint.
     pub secrets_without: u64,
+    /// The keys that sign, the newest first.
+    pub signing: Vec<SigningKeyRecord>,
 }
 
 /// What the file and the database say of the master keys.
@@ -52,9 +55,10 @@ pub async fn list_keys(store: &Store, path: &Path) -> Result<KeyStates, Error> {
     let known = snapshot.known_keys().await?;
     let now = snapshot.now().await?;
     let secrets = snapshot.secrets_by_key(now).await?;
+    let signing = snapshot.signing_keys().await?;
     snapshot.end().await?;
 
-    let mut states = KeyStates { keys: BTreeMap::new(), secrets_without: 0 };
+    let mut states = KeyStates { keys: BTreeMap::new(), secrets_without: 0, signing };
     let ring = ring_of(read_private(path)?, path)?.unwrap_or_default();
     for key in ring.iter() {
         let state = states.keys.entry(key.id().to_string()).or_default();
@@ -135,8 +139,7 @@ pub async fn promote_key(store: &Store, path: &Path, id: &KeyId) -> Result<bool,
         return Ok(false);
     }
     transaction.name_current_key(key).await?;
-    // What is sealed under a master key, as signing keys are to be, is sealed
-    // anew here, in this transaction. Nothing is yet.
+    reseal(&transaction, &ring, key).await?;
     let mut event = event("key.promote", id.as_str());
     event.detail = serde_json::json!({ "from": from, "to": id.as_str() });
     transaction.commit(Change::new([Subject::Keys], event)).await?;

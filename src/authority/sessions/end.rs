@@ -11,7 +11,7 @@ use crate::{
         judgement,
         record::{Record, Revocation, RevocationReason},
     },
-    store::{Change, Subject},
+    store::{Change, Subject, Transaction},
 };
 
 impl Authority {
@@ -51,24 +51,37 @@ impl Authority {
             .change(async move {
                 let transaction = authority.store.begin().await?;
                 let known = transaction.credential(id).await?.filter(&is_meant).ok_or(Error::SessionNotFound)?;
-                let targets =
-                    Targets { accounts: known.account.into_iter().collect(), credentials: BTreeSet::from([id]) };
-                let opened = authority.open(transaction, &permit, targets).await?;
-                let record = opened.record(id).ok_or(Error::SessionNotFound)?;
-                let account = record.account.and_then(|key| opened.account(key)).ok_or(Error::SessionNotFound)?;
-                let holder = opened.transaction.holder(account.clone(), &opened.policy, opened.now).await?;
-                let is_presented = presented.is_none_or(|secret| record.is_live(secret, opened.now));
-                if judgement::is_revoked(record, Some(&holder)) || !is_presented {
-                    return Ok(opened.transaction.abandon().await?);
-                }
-
-                opened.transaction.revoke_credential(id, Revocation { time: opened.now, reason }).await?;
-                let action = if presented.is_some() { "session.sign-out" } else { "session.end" };
-                let event = opened.event(action, id, Some(account));
-                opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
-                Ok(())
+                authority.end_session_in(transaction, &permit, &known, presented, reason).await
             })
             .await
+    }
+
+    /// Ends a session that was read already; where its secret was presented, only
+    /// while that lives.
+    pub(in crate::authority) async fn end_session_in(
+        &self,
+        transaction: Transaction,
+        permit: &Permit,
+        known: &Record,
+        presented: Option<SecretId>,
+        reason: RevocationReason,
+    ) -> Result<(), Error> {
+        let id = known.id;
+        let targets = Targets { accounts: known.account.into_iter().collect(), credentials: BTreeSet::from([id]) };
+        let opened = self.open(transaction, permit, targets).await?;
+        let record = opened.record(id).ok_or(Error::SessionNotFound)?;
+        let account = record.account.and_then(|key| opened.account(key)).ok_or(Error::SessionNotFound)?;
+        let holder = opened.transaction.holder(account.clone(), &opened.policy, opened.now).await?;
+        let is_presented = presented.is_none_or(|secret| record.is_live(secret, opened.now));
+        if judgement::is_revoked(record, Some(&holder)) || !is_presented {
+            return Ok(opened.transaction.abandon().await?);
+        }
+
+        opened.transaction.revoke_credential(id, Revocation { time: opened.now, reason }).await?;
+        let action = if presented.is_some() { "session.sign-out" } else { "session.end" };
+        let event = opened.event(action, id, Some(account));
+        opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
+        Ok(())
     }
 }
 

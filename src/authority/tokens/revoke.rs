@@ -70,6 +70,13 @@ impl Authority {
                 self.revoke_service_in(transaction, permit, id, presented, reason).await?;
                 return Ok(None);
             }
+            // It is in no list: whoever finds one that leaked has no other way.
+            Kind::WebSession if by_secret => {
+                match self.end_session_in(transaction, permit, &known, presented, reason).await {
+                    Ok(()) | Err(Error::SessionNotFound) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
             Kind::Service | Kind::WebSession => return Err(Error::TokenNotFound),
         }
 

@@ -14,6 +14,7 @@ mod identity;
 mod keys;
 mod service;
 mod session;
+mod signed_in;
 mod table;
 mod token;
 
@@ -30,6 +31,7 @@ pub(super) use self::{
     keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},
     session::{SessionEnded, SessionView, SessionsListed},
+    signed_in::{SignedIn, SignedOut},
     table::{Card, Listing},
     token::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},
 };

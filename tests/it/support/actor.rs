@@ -30,6 +30,10 @@ pub(crate) struct Issued {
 impl Actor {
     pub(crate) async fn connect(url: &str, credential: &str, seen: Seen) -> Self {
         let token = BearerToken::new(credential).expect("a credential can stand in a header");
+        Self::connect_with(url, Some(token), seen).await
+    }
+
+    pub(super) async fn connect_with(url: &str, token: Option<BearerToken>, seen: Seen) -> Self {
         let timeouts = Timeouts { connect: Duration::from_secs(10), call: Duration::from_secs(30) };
         let client = Client::connect(url, token, timeouts).await.expect("the server answers");
         Self { client, seen }

@@ -27,6 +27,7 @@ mod sql;
 pub(crate) mod swallow;
 pub(crate) mod terminal;
 pub(crate) mod wait;
+pub(crate) mod web_session;
 pub(crate) mod wire;
 
 pub(crate) use self::{

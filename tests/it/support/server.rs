@@ -39,7 +39,8 @@ impl Seen {
     }
 
     /// Looks for every secret and password in the log, the database and the error
-    /// texts. A secret's 32 digits stand in the middle of its credential.
+    /// texts. A secret's 32 digits stand in the middle of its credential; of a signed
+    /// token, that is a part of the signature.
     pub(crate) fn look_for_secrets(&self, log: &[u8], database: &[u8]) {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let errors = seen.errors.join("\n");

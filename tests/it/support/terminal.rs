@@ -47,7 +47,10 @@ impl<'a> Terminal<'a> {
         let ran = self.run(&[arguments, &["--output", "secret"]].concat());
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments:?}");
         let secret = ran.stdout.strip_suffix('\n').expect("one line");
-        assert!(secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "nothing but the secret");
+        assert!(
+            secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)),
+            "nothing but the secret"
+        );
         self.process.seen.secret(secret);
         secret.to_owned()
     }

@@ -1,0 +1,59 @@
+//! When is a new signing key made? At the start where there is none, and by
+//! whichever server first finds that the current one is too old or lost.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    authority::bootstrap::{self, NewKeyReason},
+    domain::{keys::Keys, signing::SigningKeyId},
+    keys::KeysAtHand,
+    store::{self, Store},
+};
+
+/// How soon it is noticed.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Looks, and says what was done.
+pub(super) async fn ensure(store: &Store, keys: &Keys, lifetime: Duration) -> Result<(), bootstrap::Error> {
+    if let Some((id, reason)) = bootstrap::ensure_signing_key(store, keys, lifetime).await? {
+        say(&id, reason);
+    }
+    Ok(())
+}
+
+/// Looks again and again, until `stop`.
+pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Duration, stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let at_hand = keys.now().clone();
+        let database = store.clone();
+        let looked = store.change(async move { ensure(&database, &at_hand, lifetime).await });
+        match looked.await {
+            // Where the database does not answer, the health check says so.
+            Ok(()) | Err(bootstrap::Error::Store(store::Error::Unavailable(_) | store::Error::TimedOut)) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the signing key was not looked at");
+            }
+        }
+    }
+}
+
+fn say(kid: &SigningKeyId, reason: NewKeyReason) {
+    match reason {
+        NewKeyReason::First => tracing::info!(%kid, "the first signing key was made"),
+        NewKeyReason::TooOld => tracing::info!(%kid, "the signing key was too old: another takes its place"),
+        NewKeyReason::Asked => tracing::info!(%kid, "another signing key takes the place of the one before"),
+        NewKeyReason::Unreadable => tracing::warn!(
+            %kid,
+            "the signing key was sealed under a master key that is not here: another takes its place"
+        ),
+    }
+}
