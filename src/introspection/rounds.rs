@@ -220,13 +220,12 @@ impl Rounds {
                 self.shared.set_known(Known { applied: Some(since.head), ..self.shared.known() });
             }
             Err(why) => {
-                if why != StartOver::First {
+                let revision = since.head.revision;
+                if why == StartOver::First {
+                    tracing::info!(revision, "the history of changes is followed");
+                } else {
                     self.pending.clear();
-                    tracing::warn!(
-                        revision = since.head.revision,
-                        reason = %why,
-                        "everything that was held in memory is dropped"
-                    );
+                    tracing::warn!(revision, reason = %why, "everything that was held in memory is dropped");
                 }
                 // Before anything is dropped: fills that began earlier do not
                 // count any more.

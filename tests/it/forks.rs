@@ -45,6 +45,12 @@ fn starts_over(process: &Process) -> Vec<String> {
     lines.iter().map(|line| line["reason"].as_str().expect("it says why").to_owned()).collect()
 }
 
+/// Waits until a process knows a point of the history, and so can tell what
+/// follows it from another.
+async fn follows(process: &Process) {
+    until("it follows the history", async || !process.logged("the history of changes is followed").is_empty()).await;
+}
+
 async fn revision(database: &Database) -> i64 {
     database.scalar("SELECT revision FROM head").await.parse().unwrap()
 }
@@ -195,6 +201,7 @@ impl Behind {
         for secret in [&revoked.secret, &kept.secret] {
             assert!(there.introspect(secret).await.active);
         }
+        follows(&replica).await;
         let token_id = revoked.token.token_id;
         Self { database, replica, there, other, here, revoked: revoked.secret, token_id, kept: kept.secret }
     }
