@@ -167,8 +167,7 @@ impl Introspector {
         let presented: SmallVec<[_; 1]> =
             inquiries.iter().map(|inquiry| self.forms.recognize(&inquiry.unverified_token)).collect();
         let subjects = presented.iter().flatten();
-        let ids: SmallVec<[_; 2]> =
-            [visitor.credential].into_iter().chain(subjects.map(|subject| subject.id())).collect();
+        let ids: SmallVec<[_; 2]> = [visitor.credential].into_iter().chain(subjects.map(Form::id)).collect();
         let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
         let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
 
