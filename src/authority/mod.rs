@@ -8,12 +8,13 @@ pub mod bootstrap;
 mod error;
 mod mint;
 mod paging;
+mod rotate;
 mod services;
 mod sessions;
 mod tokens;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -23,16 +24,17 @@ pub use self::{
     error::Error,
     mint::Minted,
     paging::PageRequest,
+    rotate::Rotation,
     services::{NewService, ServiceView},
     sessions::SessionView,
-    tokens::{Expiry, IssueToken, RevokeTarget, TokenState, TokenView},
+    tokens::{Expiry, GrantChange, IssueToken, RevokeTarget, TokenChange, TokenState, TokenView},
 };
 use crate::{
     domain::{
         account::Account,
         caller::{Caller, Permit, Reach},
         credential::{Forms, Kind},
-        id::{AccountKey, CredentialId},
+        id::{AccountKey, CredentialId, SecretId},
         policy::Policy,
         record::Record,
         scope::Scope,
@@ -40,7 +42,7 @@ use crate::{
     },
     introspection::Bcrypt,
     keys::KeysAtHand,
-    store::{Event, Lock, Snapshot, Store, Transaction},
+    store::{Event, Lock, Snapshot, Store, Transaction, Usage},
 };
 
 /// The use cases, and what they work with.
@@ -204,6 +206,12 @@ fn reaches(caller: &Caller, reach: Reach, record: &Record) -> bool {
         Reach::Account(account) => record.account == Some(account),
         Reach::Itself(_) => record.id == caller.credential,
     }
+}
+
+/// A record's live secrets, newest first, and when each was last used.
+fn live_secrets(record: &Record, usage: &HashMap<SecretId, Usage>, now: Timestamp) -> Vec<(SecretId, Option<Usage>)> {
+    let live = record.secrets.iter().filter(|secret| !secret.has_ended(now));
+    live.map(|secret| (secret.id, usage.get(&secret.id).cloned())).collect()
 }
 
 /// What a token is, to callers that look for tokens: neither a service

@@ -9,6 +9,7 @@ use super::{
     Error,
     connection::Session,
     issue::{self, IssueArgs},
+    rotate::{self, RotateTokenArgs},
     token::{self, FilterArgs},
     values::{Reason, reason_field},
     view::Identity,
@@ -32,6 +33,8 @@ pub(super) enum OwnTokenCommand {
     Create(CreateArgs),
     /// List the tokens, newest first
     List(FilterArgs),
+    /// Give a token a new secret, shown once
+    Rotate(RotateTokenArgs),
     /// End a token
     Revoke(RevokeArgs),
 }
@@ -59,7 +62,7 @@ impl AuthCommand {
     /// Whether a new secret is what comes back.
     pub(super) fn mints(&self) -> bool {
         match self {
-            Self::Token(OwnTokenCommand::Create(_)) => true,
+            Self::Token(OwnTokenCommand::Create(_) | OwnTokenCommand::Rotate(_)) => true,
             Self::Status | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => false,
         }
     }
@@ -72,6 +75,7 @@ pub(super) async fn run(command: AuthCommand, session: &Session) -> Result<(), E
             issue::issue(issue::request(OWN, name, issue), session).await
         }
         AuthCommand::Token(OwnTokenCommand::List(filter)) => token::list(OWN, filter, session).await,
+        AuthCommand::Token(OwnTokenCommand::Rotate(args)) => rotate::rotate(args, session).await,
         AuthCommand::Token(OwnTokenCommand::Revoke(RevokeArgs { token_id, reason })) => {
             let request =
                 v1::RevokeTokenRequest { target: Some(Target::TokenId(token_id)), reason: reason_field(reason) };

@@ -36,9 +36,11 @@ mod issue;
 mod keys;
 mod paging;
 mod report;
+mod rotate;
 mod server;
 mod service;
 mod token;
+mod update;
 mod values;
 mod view;
 

@@ -36,7 +36,7 @@ use tracing::Instrument as _;
 pub use self::{
     audit::Event,
     connect::{Config, ConnectError, Location, Url},
-    credentials::{Lock, NewSecret},
+    credentials::{Lock, NewSecret, SecretRequest},
     error::Error,
     fingerprints::NewFingerprint,
     head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},

@@ -139,7 +139,11 @@ impl Door {
             Step::RotateService => {
                 let credential_id = subject.service.clone().expect("there is one");
                 let overlap = Some(prost_types::Duration::default());
-                let request = RotateServiceCredentialRequest { credential_id: credential_id.clone(), overlap };
+                let request = RotateServiceCredentialRequest {
+                    credential_id: credential_id.clone(),
+                    overlap,
+                    ..RotateServiceCredentialRequest::default()
+                };
                 let call = services.rotate_service_credential(request_of(admin, request, deadline));
                 let rotated = self.call(deadline, call).await?;
                 return Ok(Made::Service { id: credential_id, secret: rotated.secret });

@@ -203,7 +203,7 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
         "ListServiceCredentials" => one(proto::ListServiceCredentialsRequest::default()),
         "RotateServiceCredential" => {
             let credential_id = targets.rotated.clone();
-            one(proto::RotateServiceCredentialRequest { credential_id, overlap: None })
+            one(proto::RotateServiceCredentialRequest { credential_id, ..Default::default() })
         }
         "RevokeServiceCredential" => {
             one(proto::RevokeServiceCredentialRequest { credential_id: targets.revoked.clone() })

@@ -178,7 +178,7 @@ async fn rotation_without_overlap_ends_both(backend: Backend) {
     let too_long = admin.rotate_service(id, week + Duration::from_micros(1)).await;
     assert_field_refused(too_long, "INVALID_OVERLAP", "overlap");
     let second = admin.rotate_service(id, week).await.unwrap();
-    let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), overlap: None };
+    let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), ..Default::default() };
     let third = admin.call(admin.client.services().rotate_service_credential(request)).await.unwrap().secret;
     server.seen.secret(&third);
     assert!(!is_good(&server, &first.secret).await);

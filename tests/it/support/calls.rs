@@ -166,7 +166,9 @@ impl Actor {
     }
 
     pub(crate) async fn rotate_service(&self, id: &str, overlap: Duration) -> Result<NewService, CallError> {
-        let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), overlap: Some(span(overlap)) };
+        let credential_id = id.to_owned();
+        let request =
+            RotateServiceCredentialRequest { credential_id, overlap: Some(span(overlap)), ..Default::default() };
         let response = self.call(self.client.services().rotate_service_credential(request)).await?;
         self.seen.secret(&response.secret);
         Ok(NewService { credential: response.credential.expect("it is told"), secret: response.secret })
