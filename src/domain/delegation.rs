@@ -75,9 +75,8 @@ pub fn bound_grant(asked: &Grant, account: &Account, caller: &Caller, policy: &P
         within(scopes, &policy.expand(&account.permissions), policy)?;
     }
     match (asked, by) {
-        (_, None) => Ok(()),
         (Grant::Inherits, Some(rights)) if !rights.inherits => Err(Excess::Inheriting),
-        (Grant::Inherits, Some(_)) => Ok(()),
+        (_, None) | (Grant::Inherits, Some(_)) => Ok(()),
         (Grant::Explicit(scopes), Some(rights)) => within(scopes, &rights.scopes, policy),
     }
 }

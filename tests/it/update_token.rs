@@ -84,7 +84,7 @@ async fn what_the_mask_names_changes_and_nothing_else(backend: Backend) {
     };
     for path in ["label", "scopes", "allowed_cidrs", "expire_time"] {
         match path {
-            "label" => expected.label = "Caf\u{e9}".to_owned(),
+            "label" => "Caf\u{e9}".clone_into(&mut expected.label),
             "scopes" => expected.scopes = texts(&["read", "write"]),
             "allowed_cidrs" => expected.allowed_cidrs = texts(&["10.0.0.0/8"]),
             _ => expected.expire_time = Some(end),

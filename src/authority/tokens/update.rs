@@ -101,9 +101,10 @@ impl Authority {
 
 fn granted(asked: &GrantChange, held: &Grant) -> Grant {
     match (asked, held) {
-        (GrantChange::Scopes(scopes), _) => Grant::Explicit(scopes.clone()),
         (GrantChange::Inherits, _) => Grant::Inherits,
-        (GrantChange::InheritsNot, Grant::Explicit(scopes)) => Grant::Explicit(scopes.clone()),
+        (GrantChange::Scopes(scopes), _) | (GrantChange::InheritsNot, Grant::Explicit(scopes)) => {
+            Grant::Explicit(scopes.clone())
+        }
         (GrantChange::InheritsNot, Grant::Inherits) => Grant::Explicit(Scopes::NONE),
     }
 }
