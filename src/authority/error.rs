@@ -128,6 +128,15 @@ pub enum Error {
     /// It was revoked or has expired.
     #[error("it has ended")]
     Ended,
+    /// The same of a token.
+    #[error("the token has ended")]
+    TokenEnded,
+    /// The token has no such secret.
+    #[error("the token has no such secret")]
+    SecretNotFound,
+    /// A token without a secret would be of no use to anybody.
+    #[error("it is the token's last live secret: rotate the token, or revoke it")]
+    LastSecret,
 }
 
 impl From<Fault> for Error {

@@ -10,13 +10,14 @@ mod jwks;
 mod mint;
 mod paging;
 mod passwords;
+mod rotate;
 mod services;
 mod sessions;
 mod throttle;
 mod tokens;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -27,9 +28,10 @@ pub use self::{
     mint::Minted,
     paging::PageRequest,
     passwords::{CallerOrOpen, PasswordAttempt},
+    rotate::Rotation,
     services::{NewService, ServiceView},
     sessions::{DesktopSignIn, SessionView, SignedIn, WebTokens, WhoSignsIn},
-    tokens::{Expiry, IssueToken, RevokeTarget, TokenState, TokenView},
+    tokens::{Expiry, GrantChange, IssueToken, RevokeTarget, TokenChange, TokenState, TokenView},
 };
 use self::{jwks::Jwks, throttle::Throttle};
 use crate::{
@@ -38,7 +40,7 @@ use crate::{
         attempts::Throttling,
         caller::{Caller, Permit, Reach},
         credential::{Forms, Kind},
-        id::{AccountKey, CredentialId},
+        id::{AccountKey, CredentialId, SecretId},
         policy::Policy,
         record::Record,
         scope::Scope,
@@ -47,7 +49,7 @@ use crate::{
     },
     introspection::Bcrypt,
     keys::KeysAtHand,
-    store::{Event, Lock, Snapshot, Store, Transaction},
+    store::{Event, Lock, Snapshot, Store, Transaction, Usage},
 };
 
 /// The use cases, and what they work with.
@@ -225,6 +227,12 @@ fn reaches(caller: &Caller, reach: Reach, record: &Record) -> bool {
         Reach::Account(account) => record.account == Some(account),
         Reach::Itself(_) => record.id == caller.credential,
     }
+}
+
+/// A record's live secrets, newest first, and when each was last used.
+fn live_secrets(record: &Record, usage: &HashMap<SecretId, Usage>, now: Timestamp) -> Vec<(SecretId, Option<Usage>)> {
+    let live = record.secrets.iter().filter(|secret| !secret.has_ended(now));
+    live.map(|secret| (secret.id, usage.get(&secret.id).cloned())).collect()
 }
 
 /// What a token is, to callers that look for tokens: neither a service

@@ -4,21 +4,24 @@ use std::{collections::BTreeSet, time::Duration};
 
 use smallvec::smallvec;
 
-use super::{Authority, Error, Minted, PageRequest, Targets};
+use super::{
+    Authority, Error, Minted, PageRequest, Targets, live_secrets,
+    rotate::{Rotated, Rotation},
+};
 use crate::{
     domain::{
         caller::Permit,
         credential::Kind,
         id::{CredentialId, SecretId},
         network::Networks,
-        record::{Grant, Record, Revocation, RevocationReason, SecretRecord, Secrets},
+        record::{Grant, Record, Revocation, RevocationReason, Secrets},
         role::{Role, Roles},
         scope::Scopes,
         text::Label,
         time::Timestamp,
     },
     random,
-    store::{Change, Event, NewSecret, Snapshot, Subject, Transaction},
+    store::{Change, Event, Snapshot, Subject, Transaction, Usage},
 };
 
 /// A service credential to be made.
@@ -39,7 +42,9 @@ pub struct NewService {
 pub struct ServiceView {
     /// Its record.
     pub record: Record,
-    /// When any of its secrets was last used.
+    /// Its live secrets, newest first, and when each was last used.
+    pub secrets: Vec<(SecretId, Option<Usage>)>,
+    /// When any of its secrets was last used, ended ones among them.
     pub last_used_time: Option<Timestamp>,
 }
 
@@ -69,7 +74,8 @@ impl Authority {
                 opened.transaction.insert_credential(&record, None).await.map_err(name_taken)?;
                 let event = service_event(opened.event("service.create", id, None), &record);
                 opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await.map_err(name_taken)?;
-                Ok(Minted { view: ServiceView { record, last_used_time: None }, plaintext })
+                let secrets = vec![(record.secrets[0].id, None)];
+                Ok(Minted { view: ServiceView { record, secrets, last_used_time: None }, plaintext })
             })
             .await
     }
@@ -91,51 +97,34 @@ impl Authority {
                 let now = snapshot.now().await?;
                 let mut records = snapshot.list_services(include_ended, before, page.limit(), now).await?;
                 let next = authority.cut(&page, &mut records, |record| record.id.to_string())?;
-                let views = views(&snapshot, records).await?;
+                let views = views(&snapshot, now, records).await?;
                 snapshot.end().await?;
                 Ok((views, next))
             })
             .await
     }
 
-    /// Gives a service credential a new secret; the old one works until
-    /// `overlap` ends.
-    pub async fn rotate_service(
-        &self,
-        permit: Permit,
-        id: CredentialId,
-        overlap: Duration,
-    ) -> Result<Minted<ServiceView>, Error> {
-        if overlap > self.rules.max_overlap {
-            return Err(Error::OverlapTooLong);
-        }
-        let hashed = self.hash_new_secret().await?;
+    /// Gives a service credential a new secret; the old one works until the
+    /// overlap ends.
+    pub async fn rotate_service(&self, permit: Permit, rotation: Rotation) -> Result<Minted<ServiceView>, Error> {
+        let hashed = self.hash_for_rotation(&rotation).await?;
         let authority = self.clone();
         self.store
             .change(async move {
                 let transaction = authority.store.begin().await?;
+                let id = rotation.id;
                 let targets = Targets { credentials: BTreeSet::from([id]), ..Targets::default() };
                 let opened = authority.open(transaction, &permit, targets).await?;
                 let record = opened.record(id).filter(|record| record.kind == Kind::Service);
-                let mut record = record.cloned().ok_or(Error::ServiceNotFound)?;
-                let now = opened.now;
-                if record.revocation.is_some() || record.has_expired(now) {
+                let record = record.ok_or(Error::ServiceNotFound)?;
+                if record.revocation.is_some() || record.has_expired(opened.now) {
                     return Err(Error::Ended);
                 }
-                let live = record.secrets.iter().filter(|secret| !secret.has_ended(now)).count();
-                if live > 1 && !overlap.is_zero() {
-                    return Err(Error::TwoSecretsLive);
-                }
-
-                let forms = &authority.rules.forms;
-                let (plaintext, secret) = hashed.mint(forms, authority.keys.now().current()?, Kind::Service, id, now);
-                record.hint = plaintext.hint();
-                record.rotate_time = Some(now);
-                let others_end = now.checked_add(overlap).map_err(|_| Error::OverlapTooLong)?;
-                let new = NewSecret { credential: id, secret: &secret, hint: &record.hint };
-                opened.transaction.rotate_secret(new, now, others_end).await?;
-                let event = service_event(opened.event("service.rotate", id, None), &record);
-                let view = view(&opened.transaction, record).await?;
+                let Rotated { record, plaintext, detail } =
+                    authority.rotate(&opened, record, &rotation, hashed).await?;
+                let mut event = service_event(opened.event("service.rotate", id, None), &record);
+                event.detail["rotation"] = detail;
+                let view = view(&opened.transaction, opened.now, record).await?;
                 opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
                 Ok(Minted { view, plaintext })
             })
@@ -169,7 +158,7 @@ impl Authority {
         let record = opened.record(id).filter(|record| record.kind == Kind::Service);
         let record = record.cloned().ok_or(Error::ServiceNotFound)?;
         if record.revocation.is_some() || presented.is_some_and(|secret| !record.is_live(secret, opened.now)) {
-            let view = view(&opened.transaction, record).await?;
+            let view = view(&opened.transaction, opened.now, record).await?;
             opened.transaction.abandon().await?;
             return Ok(view);
         }
@@ -182,7 +171,8 @@ impl Authority {
         let revocation = Revocation { time: opened.now, reason };
         opened.transaction.revoke_credential(id, revocation).await?;
         let event = service_event(opened.event("service.revoke", id, None), &record);
-        let view = view(&opened.transaction, Record { revocation: Some(revocation), ..record }).await?;
+        let record = Record { revocation: Some(revocation), ..record };
+        let view = view(&opened.transaction, opened.now, record).await?;
         opened.transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
         Ok(view)
     }
@@ -232,16 +222,18 @@ fn name_taken(error: crate::store::Error) -> Error {
     }
 }
 
-async fn view(snapshot: &Snapshot, record: Record) -> Result<ServiceView, Error> {
-    let mut views = views(snapshot, vec![record]).await?;
+async fn view(snapshot: &Snapshot, now: Timestamp, record: Record) -> Result<ServiceView, Error> {
+    let mut views = views(snapshot, now, vec![record]).await?;
     views.pop().ok_or(Error::ServiceNotFound)
 }
 
-async fn views(snapshot: &Snapshot, records: Vec<Record>) -> Result<Vec<ServiceView>, Error> {
+async fn views(snapshot: &Snapshot, now: Timestamp, records: Vec<Record>) -> Result<Vec<ServiceView>, Error> {
     let usage = snapshot.usage(&records).await?;
-    let last_used = |secret: &SecretRecord| usage.get(&secret.id).map(|usage| usage.last_used_time);
-    let views = records
-        .into_iter()
-        .map(|record| ServiceView { last_used_time: record.secrets.iter().filter_map(last_used).max(), record });
+    let views = records.into_iter().map(|record| ServiceView {
+        secrets: live_secrets(&record, &usage, now),
+        last_used_time: Usage::of_all(record.secrets.iter().filter_map(|secret| usage.get(&secret.id)))
+            .map(|usage| usage.last_used_time),
+        record,
+    });
     Ok(views.collect())
 }

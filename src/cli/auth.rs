@@ -9,6 +9,7 @@ use super::{
     Error,
     connection::Session,
     issue::{self, IssueArgs},
+    rotate::{self, RotateTokenArgs},
     sign_in::{self, SignInArgs},
     token::{self, FilterArgs},
     values::{Reason, reason_field},
@@ -37,6 +38,8 @@ pub(super) enum OwnTokenCommand {
     Create(CreateArgs),
     /// List the tokens, newest first
     List(FilterArgs),
+    /// Give a token a new secret, shown once
+    Rotate(RotateTokenArgs),
     /// End a token
     Revoke(RevokeArgs),
 }
@@ -64,7 +67,7 @@ impl AuthCommand {
     /// Whether a new secret is what comes back.
     pub(super) fn mints(&self) -> bool {
         match self {
-            Self::SignIn(_) | Self::Token(OwnTokenCommand::Create(_)) => true,
+            Self::SignIn(_) | Self::Token(OwnTokenCommand::Create(_) | OwnTokenCommand::Rotate(_)) => true,
             Self::Status | Self::SignOut | Self::Token(OwnTokenCommand::List(_) | OwnTokenCommand::Revoke(_)) => false,
         }
     }
@@ -79,6 +82,7 @@ pub(super) async fn run(command: AuthCommand, session: &Session) -> Result<(), E
             issue::issue(issue::request(OWN, name, issue), session).await
         }
         AuthCommand::Token(OwnTokenCommand::List(filter)) => token::list(OWN, filter, session).await,
+        AuthCommand::Token(OwnTokenCommand::Rotate(args)) => rotate::rotate(args, session).await,
         AuthCommand::Token(OwnTokenCommand::Revoke(RevokeArgs { token_id, reason })) => {
             let request =
                 v1::RevokeTokenRequest { target: Some(Target::TokenId(token_id)), reason: reason_field(reason) };

@@ -36,11 +36,13 @@ mod issue;
 mod keys;
 mod paging;
 mod report;
+mod rotate;
 mod server;
 mod service;
 mod session;
 mod sign_in;
 mod token;
+mod update;
 mod values;
 mod view;
 

@@ -10,6 +10,7 @@ use super::{
     Error,
     connection::Session,
     paging::{self, LimitArgs},
+    rotate::RotationArgs,
     values::{Role, parse_duration, proto_duration},
     view::{Minted, ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},
 };
@@ -59,9 +60,8 @@ pub(super) struct ListArgs {
 pub(super) struct RotateArgs {
     credential_id: String,
 
-    /// How long the old secret goes on working; without it, it ends at once
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    overlap: Option<Duration>,
+    #[command(flatten)]
+    rotation: RotationArgs,
 }
 
 #[derive(Debug, Args)]
@@ -115,8 +115,9 @@ async fn list(args: ListArgs, session: &Session) -> Result<(), Error> {
 }
 
 async fn rotate(args: RotateArgs, session: &Session) -> Result<(), Error> {
-    let RotateArgs { credential_id, overlap } = args;
-    let request = v1::RotateServiceCredentialRequest { credential_id, overlap: overlap.map(proto_duration) };
+    let RotateArgs { credential_id, rotation } = args;
+    let (overlap, request_id) = rotation.fields();
+    let request = v1::RotateServiceCredentialRequest { credential_id, overlap, request_id };
     let response = session.call(session.client.services().rotate_service_credential(request)).await?;
     show_minted(response.credential, response.secret, session)
 }

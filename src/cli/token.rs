@@ -11,6 +11,8 @@ use super::{
     inspect::InspectArgs,
     issue::{self, IssueArgs},
     paging::{self, LimitArgs},
+    rotate::{self, RotateTokenArgs},
+    update::{self, UpdateArgs},
     values::{Reason, State, reason_field},
     view::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},
 };
@@ -32,6 +34,12 @@ pub(super) enum RemoteTokenCommand {
     List(ListArgs),
     /// Show one token's record
     Show(ShowArgs),
+    /// Change a token's label, scopes, networks or expiry
+    Update(UpdateArgs),
+    /// Give a token a new secret, shown once
+    Rotate(RotateTokenArgs),
+    /// End one of a token's two live secrets
+    EndSecret(EndSecretArgs),
     /// End a token by its id or by its secret, or all tokens of an account
     Revoke(RevokeArgs),
 }
@@ -78,6 +86,12 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct EndSecretArgs {
+    token_id: String,
+    secret_id: String,
+}
+
+#[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).args(["token_id", "secret_file", "all"])))]
 pub(super) struct RevokeArgs {
     token_id: Option<String>,
@@ -110,8 +124,14 @@ impl TokenCommand {
     /// Whether a new secret is what comes back.
     pub(super) fn mints(&self) -> bool {
         match self {
-            Self::Remote(RemoteTokenCommand::Create(_)) => true,
-            Self::Remote(RemoteTokenCommand::List(_) | RemoteTokenCommand::Show(_) | RemoteTokenCommand::Revoke(_))
+            Self::Remote(RemoteTokenCommand::Create(_) | RemoteTokenCommand::Rotate(_)) => true,
+            Self::Remote(
+                RemoteTokenCommand::List(_)
+                | RemoteTokenCommand::Show(_)
+                | RemoteTokenCommand::Update(_)
+                | RemoteTokenCommand::EndSecret(_)
+                | RemoteTokenCommand::Revoke(_),
+            )
             | Self::Inspect(_) => false,
         }
     }
@@ -138,6 +158,9 @@ pub(super) async fn run(command: RemoteTokenCommand, session: &Session) -> Resul
         }
         RemoteTokenCommand::List(ListArgs { account, filter }) => list(account, filter, session).await,
         RemoteTokenCommand::Show(ShowArgs { token_id }) => show(token_id, session).await,
+        RemoteTokenCommand::Update(args) => update::update(args, session).await,
+        RemoteTokenCommand::Rotate(args) => rotate::rotate(args, session).await,
+        RemoteTokenCommand::EndSecret(args) => end_secret(args, session).await,
         RemoteTokenCommand::Revoke(args) => match revocation(args)? {
             Revocation::One(request) => revoke(request, session).await,
             Revocation::All(request) => revoke_all(request, session).await,
@@ -170,6 +193,14 @@ async fn show(token_id: String, session: &Session) -> Result<(), Error> {
     let request = v1::GetTokenRequest { token_id };
     let response = session.call(session.client.tokens().get_token(request)).await?;
     let token = response.token.ok_or(Error::Reply("no token where one was asked for"))?;
+    session.console.show(&TokenShown { token: token.into() })
+}
+
+async fn end_secret(args: EndSecretArgs, session: &Session) -> Result<(), Error> {
+    let EndSecretArgs { token_id, secret_id } = args;
+    let request = v1::EndTokenSecretRequest { token_id, secret_id };
+    let response = session.call(session.client.tokens().end_token_secret(request)).await?;
+    let token = response.token.ok_or(Error::Reply("no token where one was changed"))?;
     session.console.show(&TokenShown { token: token.into() })
 }
 

@@ -12,11 +12,11 @@ use crate::{
     domain::{
         account::{AccountId, Username, Word},
         credential::Kind,
-        id::CredentialId,
+        id::{CredentialId, SecretId},
         network::{ClientAddress, MAX_NETWORKS, Network, Networks},
         password::Password,
         policy::{Policy, Room},
-        record::{Grant, Record, RevocationReason},
+        record::{Grant, Record, RevocationReason, SecretRecord},
         role::{Role, Roles},
         scope::{MAX_SCOPES, Scope, Scopes},
         text::{Label, is_invisible},
@@ -100,11 +100,11 @@ pub(super) fn span(field: &str, reason: &'static str, span: prost_types::Duratio
     }
 }
 
-fn time(field: &str, reason: &'static str, time: prost_types::Timestamp) -> Converted<Timestamp> {
+pub(super) fn time(field: &str, reason: &'static str, time: prost_types::Timestamp) -> Converted<Timestamp> {
     Timestamp::from_parts(time.seconds, time.nanos).map_err(|error| BadField::new(field, reason, error))
 }
 
-fn request_id(text: String) -> Converted<Option<String>> {
+pub(super) fn request_id(text: String) -> Converted<Option<String>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -362,19 +362,21 @@ pub(super) fn token(view: TokenView) -> proto::Token {
         last_used_ip: usage.and_then(|usage| usage.last_used_ip).unwrap_or_default(),
         created_by,
         imported,
-        secrets: secrets
-            .iter()
-            .filter_map(|(id, usage)| {
-                let secret = kept.iter().find(|secret| secret.id == *id)?;
-                Some(proto::TokenSecret {
-                    secret_id: id.to_string(),
-                    create_time: Some(timestamp(secret.create_time)),
-                    end_time: secret.end_time.map(timestamp),
-                    last_used_time: usage.as_ref().map(|usage: &Usage| timestamp(usage.last_used_time)),
-                })
-            })
-            .collect(),
+        secrets: live_secrets(&secrets, &kept),
     }
+}
+
+fn live_secrets(live: &[(SecretId, Option<Usage>)], kept: &[SecretRecord]) -> Vec<proto::TokenSecret> {
+    let told = live.iter().filter_map(|(id, usage)| {
+        let secret = kept.iter().find(|secret| secret.id == *id)?;
+        Some(proto::TokenSecret {
+            secret_id: id.to_string(),
+            create_time: Some(timestamp(secret.create_time)),
+            end_time: secret.end_time.map(timestamp),
+            last_used_time: usage.as_ref().map(|usage| timestamp(usage.last_used_time)),
+        })
+    });
+    told.collect()
 }
 
 pub(super) fn desktop_session(view: SessionView) -> proto::DesktopSession {
@@ -419,7 +421,7 @@ pub(super) fn account(view: AccountView) -> proto::Account {
 }
 
 pub(super) fn service(view: ServiceView) -> proto::ServiceCredential {
-    let ServiceView { record, last_used_time } = view;
+    let ServiceView { record, secrets, last_used_time } = view;
     proto::ServiceCredential {
         credential_id: record.id.to_string(),
         name: record.label.as_ref().to_owned(),
@@ -431,6 +433,7 @@ pub(super) fn service(view: ServiceView) -> proto::ServiceCredential {
         rotate_time: record.rotate_time.map(timestamp),
         revoke_time: record.revocation.map(|revocation| timestamp(revocation.time)),
         last_used_time: last_used_time.map(timestamp),
+        secrets: live_secrets(&secrets, &record.secrets),
         created_by: record.created_by,
     }
 }

@@ -8,6 +8,7 @@ mod request;
 mod services;
 mod sessions;
 mod status;
+mod token_changes;
 mod tokens;
 
 use std::sync::Arc;

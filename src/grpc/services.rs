@@ -1,10 +1,8 @@
 //! ServiceCredentialService.
 
-use std::time::Duration;
-
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert, request::permit};
+use super::{Door, convert, request::permit, token_changes};
 use crate::{
     authority::NewService,
     domain::caller::Operation,
@@ -51,13 +49,10 @@ impl ServiceCredentialService for Door {
         request: Request<proto::RotateServiceCredentialRequest>,
     ) -> Result<Response<proto::RotateServiceCredentialResponse>, Status> {
         let permit = permit(&request, Operation::RotateServiceCredential)?;
-        let proto::RotateServiceCredentialRequest { credential_id, overlap } = request.into_inner();
+        let proto::RotateServiceCredentialRequest { credential_id, overlap, request_id } = request.into_inner();
         let id = convert::credential_id("credential_id", INVALID_CREDENTIAL_ID, &credential_id)?;
-        let overlap = match overlap {
-            Some(overlap) => convert::span("overlap", "INVALID_OVERLAP", overlap)?,
-            None => Duration::ZERO,
-        };
-        let minted = self.authority.rotate_service(permit, id, overlap).await?;
+        let rotation = token_changes::rotation(id, overlap, request_id)?;
+        let minted = self.authority.rotate_service(permit, rotation).await?;
         Ok(Response::new(proto::RotateServiceCredentialResponse {
             credential: Some(convert::service(minted.view)),
             secret: minted.plaintext.expose().to_owned(),

@@ -222,6 +222,9 @@ impl From<Error> for Status {
             Error::TwoSecretsLive => plain(Code::FailedPrecondition, "TWO_SECRETS_LIVE", message),
             Error::OverlapTooLong => BadField::new("overlap", "INVALID_OVERLAP", message).into(),
             Error::Ended => plain(Code::FailedPrecondition, "CREDENTIAL_ENDED", message),
+            Error::TokenEnded => plain(Code::FailedPrecondition, "TOKEN_ENDED", message),
+            Error::SecretNotFound => plain(Code::NotFound, "SECRET_NOT_FOUND", message),
+            Error::LastSecret => plain(Code::FailedPrecondition, "LAST_SECRET", message),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Door, convert, introspect,
     request::{permit, permit_unimplemented, visitor},
     status::BadField,
+    token_changes,
 };
 use crate::{
     authority::RevokeTarget,
@@ -59,21 +60,37 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::UpdateTokenRequest>,
     ) -> Result<Response<proto::UpdateTokenResponse>, Status> {
-        permit_unimplemented(&request, Operation::UpdateToken)
+        let permit = permit(&request, Operation::UpdateToken)?;
+        let change = token_changes::update_token(request.into_inner())?;
+        let view = self.authority.update_token(permit, change).await?;
+        Ok(Response::new(proto::UpdateTokenResponse { token: Some(convert::token(view)) }))
     }
 
     async fn rotate_token(
         &self,
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
-        permit_unimplemented(&request, Operation::RotateToken)
+        let permit = permit(&request, Operation::RotateToken)?;
+        let proto::RotateTokenRequest { token_id, overlap, request_id } = request.into_inner();
+        let id = convert::credential_id("token_id", INVALID_TOKEN_ID, &token_id)?;
+        let rotation = token_changes::rotation(id, overlap, request_id)?;
+        let minted = self.authority.rotate_token(permit, rotation).await?;
+        Ok(Response::new(proto::RotateTokenResponse {
+            token: Some(convert::token(minted.view)),
+            secret: minted.plaintext.expose().to_owned(),
+        }))
     }
 
     async fn end_token_secret(
         &self,
         request: Request<proto::EndTokenSecretRequest>,
     ) -> Result<Response<proto::EndTokenSecretResponse>, Status> {
-        permit_unimplemented(&request, Operation::EndTokenSecret)
+        let permit = permit(&request, Operation::EndTokenSecret)?;
+        let proto::EndTokenSecretRequest { token_id, secret_id } = request.into_inner();
+        let id = convert::credential_id("token_id", INVALID_TOKEN_ID, &token_id)?;
+        let secret = token_changes::secret_id(&secret_id)?;
+        let view = self.authority.end_token_secret(permit, id, secret).await?;
+        Ok(Response::new(proto::EndTokenSecretResponse { token: Some(convert::token(view)) }))
     }
 
     async fn revoke_token(

@@ -236,7 +236,16 @@ pub(super) fn record_row(record: &Record, request_id: Option<&str>) -> entity::c
 }
 
 pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> {
-    let entity::secret::Model { id, credential: _, bcrypt_hash, fingerprint, key_id, create_time, end_time } = row;
+    let entity::secret::Model {
+        id,
+        credential: _,
+        bcrypt_hash,
+        fingerprint,
+        key_id,
+        create_time,
+        end_time,
+        request_id: _,
+    } = row;
     let unreadable = || Error::unreadable("fingerprint of secret", id);
     let fingerprint = match (key_id, fingerprint) {
         (Some(key_id), Some(bytes)) => {
@@ -254,7 +263,11 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
     })
 }
 
-pub(super) fn secret_row(credential: CredentialId, secret: &SecretRecord) -> entity::secret::Model {
+pub(super) fn secret_row(
+    credential: CredentialId,
+    secret: &SecretRecord,
+    request_id: Option<String>,
+) -> entity::secret::Model {
     let SecretRecord { id, hash, fingerprint, create_time, end_time } = secret;
     let (key_id, fingerprint) = fingerprint.as_ref().map(|(key, fingerprint)| (key, fingerprint)).unzip();
     entity::secret::Model {
@@ -265,5 +278,6 @@ pub(super) fn secret_row(credential: CredentialId, secret: &SecretRecord) -> ent
         key_id: key_id.map(ToString::to_string),
         create_time: create_time.as_micros(),
         end_time: end_time.map(Timestamp::as_micros),
+        request_id,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    prelude::Expr,
+    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, prelude::Expr,
 };
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     credential::Kind,
-    id::CredentialId,
+    id::{CredentialId, SecretId},
     record::{Record, Revocation, SecretRecord, Secrets},
     role::Role,
     time::Timestamp,
@@ -46,6 +46,24 @@ pub struct NewSecret<'a> {
     pub secret: &'a SecretRecord,
     /// How to recognise the credential from now on.
     pub hint: &'a str,
+    /// The request that it was made for, if that said so.
+    pub request: Option<SecretRequest<'a>>,
+}
+
+/// What tells a request for a secret from others: its id, and who gave it that.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretRequest<'a> {
+    /// The caller's name.
+    pub created_by: &'a str,
+    /// The id.
+    pub request_id: &'a str,
+}
+
+impl SecretRequest<'_> {
+    /// Neither has a space in it.
+    fn words(self) -> String {
+        convert::words([self.created_by, self.request_id])
+    }
 }
 
 impl Snapshot {
@@ -82,6 +100,25 @@ impl Snapshot {
             .one(self.connection())
             .await?;
         Ok(id.map(CredentialId::from_uuid))
+    }
+
+    /// Which of a credential's secrets the same caller's earlier request made.
+    pub async fn secrets_by_request(
+        &self,
+        credential: CredentialId,
+        request: SecretRequest<'_>,
+    ) -> Result<Vec<SecretId>, Error> {
+        use entity::secret::{Column, Entity};
+
+        let ids: Vec<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Credential.eq(credential.uuid()))
+            .filter(Column::RequestId.eq(request.words()))
+            .into_tuple()
+            .all(self.connection())
+            .await?;
+        Ok(ids.into_iter().map(SecretId::from_uuid).collect())
     }
 
     /// The service credentials with the role admin that were not revoked.
@@ -159,13 +196,18 @@ impl Transaction {
         let row = convert::record_row(record, request_id).into_active_model();
         entity::credential::Entity::insert(row).exec_without_returning(self.connection()).await?;
         for secret in &record.secrets {
-            self.insert_secret(record.id, secret).await?;
+            self.insert_secret(record.id, secret, None).await?;
         }
         Ok(())
     }
 
-    async fn insert_secret(&self, credential: CredentialId, secret: &SecretRecord) -> Result<(), Error> {
-        let row = convert::secret_row(credential, secret).into_active_model();
+    async fn insert_secret(
+        &self,
+        credential: CredentialId,
+        secret: &SecretRecord,
+        request: Option<SecretRequest<'_>>,
+    ) -> Result<(), Error> {
+        let row = convert::secret_row(credential, secret, request.map(SecretRequest::words)).into_active_model();
         entity::secret::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }
@@ -183,26 +225,61 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives a credential a new secret. Its other ones end at `others_end`,
-    /// unless they end earlier anyway.
-    pub async fn rotate_secret(&self, new: NewSecret<'_>, now: Timestamp, others_end: Timestamp) -> Result<(), Error> {
-        use entity::{credential, secret};
+    /// Writes what can be changed of a credential.
+    pub async fn update_credential(&self, record: &Record) -> Result<(), Error> {
+        use entity::credential::{Column, Entity};
 
-        secret::Entity::update_many()
-            .col_expr(secret::Column::EndTime, Expr::value(others_end.as_micros()))
-            .filter(secret::Column::Credential.eq(new.credential.uuid()))
-            .filter(
-                sea_orm::Condition::any()
-                    .add(secret::Column::EndTime.is_null())
-                    .add(secret::Column::EndTime.gt(others_end.as_micros())),
-            )
+        let entity::credential::Model { label, inherits_permissions, scopes, networks, expire_time, .. } =
+            convert::record_row(record, None);
+        Entity::update_many()
+            .col_expr(Column::Label, Expr::value(label))
+            .col_expr(Column::InheritsPermissions, Expr::value(inherits_permissions))
+            .col_expr(Column::Scopes, Expr::value(scopes))
+            .col_expr(Column::Networks, Expr::value(networks))
+            .col_expr(Column::ExpireTime, Expr::value(expire_time))
+            .filter(Column::Id.eq(record.id.uuid()))
             .exec(self.connection())
             .await?;
-        self.insert_secret(new.credential, new.secret).await?;
-        credential::Entity::update_many()
-            .col_expr(credential::Column::RotateTime, Expr::value(now.as_micros()))
-            .col_expr(credential::Column::Hint, Expr::value(new.hint))
-            .filter(credential::Column::Id.eq(new.credential.uuid()))
+        Ok(())
+    }
+
+    /// Gives a credential a new secret beside those that it has.
+    pub async fn add_secret(&self, new: NewSecret<'_>, now: Timestamp) -> Result<(), Error> {
+        use entity::credential::{Column, Entity};
+
+        let NewSecret { credential, secret, hint, request } = new;
+        self.insert_secret(credential, secret, request).await?;
+        Entity::update_many()
+            .col_expr(Column::RotateTime, Expr::value(now.as_micros()))
+            .col_expr(Column::Hint, Expr::value(hint))
+            .filter(Column::Id.eq(credential.uuid()))
+            .exec(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Ends a credential's secrets at `end_time`, but for those that end earlier
+    /// anyway.
+    pub async fn end_secrets(&self, credential: CredentialId, end_time: Timestamp) -> Result<(), Error> {
+        use entity::secret::Column;
+
+        self.end_where(Condition::all().add(Column::Credential.eq(credential.uuid())), end_time).await
+    }
+
+    /// Ends one secret at `end_time`, unless it ends earlier anyway.
+    pub async fn end_secret(&self, secret: SecretId, end_time: Timestamp) -> Result<(), Error> {
+        use entity::secret::Column;
+
+        self.end_where(Condition::all().add(Column::Id.eq(secret.uuid())), end_time).await
+    }
+
+    async fn end_where(&self, which: Condition, end_time: Timestamp) -> Result<(), Error> {
+        use entity::secret::{Column, Entity};
+
+        let later = Condition::any().add(Column::EndTime.is_null()).add(Column::EndTime.gt(end_time.as_micros()));
+        Entity::update_many()
+            .col_expr(Column::EndTime, Expr::value(end_time.as_micros()))
+            .filter(which.add(later))
             .exec(self.connection())
             .await?;
         Ok(())

@@ -40,7 +40,7 @@ pub use self::{
     attempts::{Counted, Told},
     audit::Event,
     connect::{Config, ConnectError, Location, Url},
-    credentials::{Lock, NewSecret},
+    credentials::{Lock, NewSecret, SecretRequest},
     error::Error,
     fingerprints::NewFingerprint,
     head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},

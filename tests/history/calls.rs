@@ -11,10 +11,11 @@ use std::{
 use token_authority::{
     client::CallError,
     proto::v1::{
-        self, CreateServiceCredentialRequest, DeleteAccountRequest, IntrospectRequest, IssueTokenRequest,
-        PutAccountRequest, RevokeAllTokensRequest, RevokeServiceCredentialRequest, RevokeTokenRequest,
-        RotateServiceCredentialRequest, ServiceRole, account_service_client::AccountServiceClient,
-        revoke_token_request::Target, service_credential_service_client::ServiceCredentialServiceClient,
+        self, CreateServiceCredentialRequest, DeleteAccountRequest, EndTokenSecretRequest, IntrospectRequest,
+        IssueTokenRequest, PutAccountRequest, RevokeAllTokensRequest, RevokeServiceCredentialRequest,
+        RevokeTokenRequest, RotateServiceCredentialRequest, RotateTokenRequest, ServiceRole, UpdateTokenRequest,
+        account_service_client::AccountServiceClient, revoke_token_request::Target,
+        service_credential_service_client::ServiceCredentialServiceClient,
         token_authority_service_client::TokenAuthorityServiceClient,
     },
 };
@@ -25,7 +26,7 @@ use tonic::{
 
 use super::{
     model::{Account, Answer},
-    world::{Made, Step, Subject},
+    world::{Made, Overlap, Step, Subject, TokenSecret},
 };
 
 /// A replica's door, for as long as its process is there: afterwards its port
@@ -109,8 +110,40 @@ impl Door {
                     ..IssueTokenRequest::default()
                 };
                 let issued = self.call(deadline, tokens.issue_token(request_of(admin, request, deadline))).await?;
-                let id = issued.token.expect("it is told").token_id;
-                return Ok(Made::Token { id, secret: issued.secret });
+                let token = issued.token.expect("it is told");
+                let secret = newest(&token, issued.secret);
+                return Ok(Made::Token { id: token.token_id, secret });
+            }
+            Step::Rotate(_, overlap) => {
+                let seconds = match overlap {
+                    Overlap::None => 0,
+                    Overlap::Long => 24 * 60 * 60,
+                };
+                let request = RotateTokenRequest {
+                    token_id: subject.token.clone().expect("it says which"),
+                    overlap: Some(prost_types::Duration { seconds, nanos: 0 }),
+                    ..RotateTokenRequest::default()
+                };
+                let rotated = self.call(deadline, tokens.rotate_token(request_of(admin, request, deadline))).await?;
+                return Ok(Made::Secret(newest(&rotated.token.expect("it is told"), rotated.secret)));
+            }
+            Step::EndSecret(_) => {
+                let token_id = subject.token.clone().expect("it says which");
+                let secret_id = subject.secret.clone().expect("it says which");
+                let request = EndTokenSecretRequest { token_id, secret_id };
+                self.call(deadline, tokens.end_token_secret(request_of(admin, request, deadline))).await?;
+            }
+            Step::Update(_, scopes) => {
+                let token = v1::Token {
+                    token_id: subject.token.clone().expect("it says which"),
+                    scopes: scopes.iter().flat_map(|scopes| texts(scopes)).collect(),
+                    inherits_permissions: scopes.is_none(),
+                    ..v1::Token::default()
+                };
+                let paths = texts(&["scopes", "inherits_permissions"]).collect();
+                let update_mask = Some(prost_types::FieldMask { paths });
+                let request = UpdateTokenRequest { token: Some(token), update_mask };
+                self.call(deadline, tokens.update_token(request_of(admin, request, deadline))).await?;
             }
             Step::Revoke(_) => {
                 let token_id = subject.token.clone().expect("it says which");
@@ -139,7 +172,11 @@ impl Door {
             Step::RotateService => {
                 let credential_id = subject.service.clone().expect("there is one");
                 let overlap = Some(prost_types::Duration::default());
-                let request = RotateServiceCredentialRequest { credential_id: credential_id.clone(), overlap };
+                let request = RotateServiceCredentialRequest {
+                    credential_id: credential_id.clone(),
+                    overlap,
+                    ..RotateServiceCredentialRequest::default()
+                };
                 let call = services.rotate_service_credential(request_of(admin, request, deadline));
                 let rotated = self.call(deadline, call).await?;
                 return Ok(Made::Service { id: credential_id, secret: rotated.secret });
@@ -169,6 +206,11 @@ impl Door {
         }
         Err(Status::unavailable("the process has ended").into())
     }
+}
+
+/// The secret that was made last, which comes first.
+fn newest(token: &v1::Token, plaintext: String) -> TokenSecret {
+    TokenSecret { id: token.secrets[0].secret_id.clone(), plaintext }
 }
 
 fn put_request(account_id: String, account: &Account) -> PutAccountRequest {

@@ -10,7 +10,7 @@ use super::{
     model::{Account, Life, MAX_TOKENS, PLANS, State},
     random::Random,
     run::Run,
-    world::{Inquiry, Step, World},
+    world::{Inquiry, Overlap, Step, World},
 };
 
 const PERMISSIONS: [&[&str]; 4] = [&[], &["read"], &["write"], &["read", "write"]];
@@ -132,7 +132,25 @@ fn next_step(state: &State, steps: usize, random: &mut Random) -> Step {
         20..30 if has_caller => Step::RotateService,
         30..37 if has_caller => Step::RevokeService,
         20..45 if !has_caller => Step::CreateService,
+        // What a suspended account has stays as it is.
+        45..65 if !live.is_empty() && !account.suspended => {
+            change_token(state, account, live[random.index(live.len())], random)
+        }
         _ => Step::Put(changed(account, mark, random)),
+    }
+}
+
+/// Another secret for a token, or other scopes.
+fn change_token(state: &State, account: &Account, token: usize, random: &mut Random) -> Step {
+    let secrets = state.live_secrets(token);
+    match random.below(3) {
+        0 => {
+            let grant = if account.limited { None } else { GRANTS[random.index(GRANTS.len())] };
+            Step::Update(token, grant)
+        }
+        1 if secrets.len() > 1 => Step::EndSecret(secrets[random.index(secrets.len())]),
+        _ if secrets.len() > 1 => Step::Rotate(token, Overlap::None),
+        _ => Step::Rotate(token, if random.percent(60) { Overlap::Long } else { Overlap::None }),
     }
 }
 

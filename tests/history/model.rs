@@ -1,5 +1,6 @@
 //! What Introspect has to answer, as the contract says it: a model of one
-//! account, its tokens and the service credentials that ask about them.
+//! account, its tokens and their secrets, and the service credentials that ask
+//! about them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -20,6 +21,8 @@ pub(crate) struct State {
     /// None: there is no such account.
     pub(crate) account: Option<Account>,
     pub(crate) tokens: Vec<Token>,
+    /// All secrets that the tokens were given.
+    pub(crate) secrets: Vec<Secret>,
     /// Whether a secret of the account's own service is live.
     pub(crate) callers: Vec<bool>,
     /// The policy's version.
@@ -46,6 +49,14 @@ pub(crate) struct Token {
     pub(crate) life: Life,
 }
 
+/// A secret of the token of that number.
+#[derive(Clone, Debug)]
+pub(crate) struct Secret {
+    pub(crate) token: usize,
+    /// No rotation has ended it: an overlap lasts longer than a history.
+    pub(crate) is_live: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Live,
@@ -54,11 +65,11 @@ pub(crate) enum Life {
     Gone,
 }
 
-/// A token, and who asks about it: the administrator, or a secret of the
+/// A token's secret, and who asks about it: the administrator, or a secret of the
 /// account's service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
-    pub(crate) token: usize,
+    pub(crate) secret: usize,
     pub(crate) caller: Option<usize>,
 }
 
@@ -143,6 +154,12 @@ impl State {
         self.tokens.iter().filter(|token| self.is_live(token)).count()
     }
 
+    /// The numbers of a token's live secrets, the oldest first.
+    pub(crate) fn live_secrets(&self, token: usize) -> Vec<usize> {
+        let is_live = |secret: &&Secret| secret.token == token && secret.is_live;
+        (0..self.secrets.len()).filter(|number| is_live(&&self.secrets[*number])).collect()
+    }
+
     /// Ends every token.
     pub(crate) fn end_all(&mut self, life: Life) {
         for token in &mut self.tokens {
@@ -161,13 +178,14 @@ impl Register for State {
         if question.caller.is_some_and(|caller| self.callers.get(caller) != Some(&true)) {
             return Answer::CallerRefused;
         }
-        let (Some(token), Some(account)) = (self.tokens.get(question.token), &self.account) else {
+        let (Some(secret), Some(account)) = (self.secrets.get(question.secret), &self.account) else {
             return Answer::Inactive(InactiveReason::Unknown);
         };
+        let token = &self.tokens[secret.token];
         match token.life {
-            Life::Live => {}
-            Life::Revoked => return Answer::Inactive(InactiveReason::Revoked),
             Life::Gone => return Answer::Inactive(InactiveReason::Unknown),
+            Life::Live if secret.is_live => {}
+            Life::Live | Life::Revoked => return Answer::Inactive(InactiveReason::Revoked),
         }
         if account.suspended {
             return Answer::Inactive(InactiveReason::AccountSuspended);
@@ -204,7 +222,7 @@ impl fmt::Display for Account {
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "introspect token {}", self.token)?;
+        write!(f, "introspect secret {}", self.secret)?;
         self.caller.map_or(Ok(()), |caller| write!(f, " as service secret {caller}"))
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     check::{Moment, Read, Version, check, told},
-    model::{Account, Answer, Life, Question, State, Token},
+    model::{Account, Answer, Life, MAX_TOKENS, Question, Secret, State, Token},
     random::Random,
 };
 
@@ -19,6 +19,12 @@ pub(crate) enum Step {
     Issue(Option<&'static [&'static str]>),
     /// The token of that number.
     Revoke(usize),
+    /// A new secret for the token of that number; the others end, or go on.
+    Rotate(usize, Overlap),
+    /// The secret of that number.
+    EndSecret(usize),
+    /// Other scopes for the token of that number, or what its account holds.
+    Update(usize, Option<&'static [&'static str]>),
     RevokeAll,
     Delete,
     CreateService,
@@ -29,11 +35,20 @@ pub(crate) enum Step {
     Policy(u64),
 }
 
+/// How long the secrets before go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overlap {
+    None,
+    /// Longer than any history.
+    Long,
+}
+
 /// What a step is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) account: String,
     pub(crate) token: Option<String>,
+    pub(crate) secret: Option<String>,
     pub(crate) service: Option<String>,
 }
 
@@ -41,8 +56,16 @@ pub(crate) struct Subject {
 #[derive(Debug)]
 pub(crate) enum Made {
     Nothing,
-    Token { id: String, secret: String },
+    Token { id: String, secret: TokenSecret },
+    Secret(TokenSecret),
     Service { id: String, secret: String },
+}
+
+/// A token's secret, as its maker was told.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenSecret {
+    pub(crate) id: String,
+    pub(crate) plaintext: String,
 }
 
 /// A question, and the secrets to ask it with.
@@ -62,7 +85,7 @@ pub(crate) struct World {
 struct Inner {
     versions: Vec<Version<State>>,
     reads: Vec<Read<State>>,
-    tokens: Vec<String>,
+    secrets: Vec<TokenSecret>,
     callers: Vec<String>,
     service: Option<String>,
 }
@@ -80,7 +103,18 @@ impl Step {
         match self {
             Self::Put(account) => state.account = Some(account.clone()),
             // Until its id is known: it will be the highest.
-            Self::Issue(scopes) => state.tokens.push(Token { id: "~".to_owned(), scopes: *scopes, life: Life::Live }),
+            Self::Issue(scopes) => {
+                state.secrets.push(Secret { token: state.tokens.len(), is_live: true });
+                state.tokens.push(Token { id: "~".to_owned(), scopes: *scopes, life: Life::Live });
+            }
+            Self::Rotate(token, overlap) => {
+                for secret in &mut state.secrets {
+                    secret.is_live &= secret.token != *token || *overlap == Overlap::Long;
+                }
+                state.secrets.push(Secret { token: *token, is_live: true });
+            }
+            Self::EndSecret(secret) => state.secrets[*secret].is_live = false,
+            Self::Update(token, scopes) => state.tokens[*token].scopes = *scopes,
             Self::Revoke(token) => state.tokens[*token].life = Life::Revoked,
             Self::RevokeAll => state.end_all(Life::Revoked),
             Self::Delete => {
@@ -105,6 +139,11 @@ impl fmt::Display for Step {
             Self::Issue(None) => f.write_str("issue a token that inherits"),
             Self::Issue(Some(scopes)) => write!(f, "issue a token with {scopes:?}"),
             Self::Revoke(token) => write!(f, "revoke token {token}"),
+            Self::Rotate(token, Overlap::None) => write!(f, "rotate token {token}, without overlap"),
+            Self::Rotate(token, Overlap::Long) => write!(f, "rotate token {token}, with an overlap"),
+            Self::EndSecret(secret) => write!(f, "end secret {secret}"),
+            Self::Update(token, None) => write!(f, "have token {token} inherit"),
+            Self::Update(token, Some(scopes)) => write!(f, "give token {token} {scopes:?}"),
             Self::RevokeAll => f.write_str("revoke all tokens"),
             Self::Delete => f.write_str("delete the account"),
             Self::CreateService => f.write_str("create the service"),
@@ -128,7 +167,7 @@ impl World {
         let inner = Inner {
             versions: vec![nothing],
             reads: Vec::new(),
-            tokens: Vec::new(),
+            secrets: Vec::new(),
             callers: Vec::new(),
             service: None,
         };
@@ -150,10 +189,23 @@ impl World {
     pub(crate) fn begin(&self, step: &Step, via: &str, now: Moment) -> Subject {
         let mut inner = self.inner();
         let mut state = inner.last().state.clone();
-        let token = if let Step::Revoke(token) = step { Some(state.tokens[*token].id.clone()) } else { None };
+        let (token, secret) = match step {
+            Step::Revoke(token) | Step::Rotate(token, _) | Step::Update(token, _) => (Some(*token), None),
+            Step::EndSecret(secret) => (Some(state.secrets[*secret].token), Some(*secret)),
+            Step::Put(_)
+            | Step::Issue(_)
+            | Step::RevokeAll
+            | Step::Delete
+            | Step::CreateService
+            | Step::RotateService
+            | Step::RevokeService
+            | Step::Policy(_) => (None, None),
+        };
+        let token = token.map(|token| state.tokens[token].id.clone());
+        let secret = secret.map(|secret| inner.secrets[secret].id.clone());
         step.apply(&mut state);
         inner.versions.push(Version { state, what: step.to_string(), via: via.to_owned(), start: now, end: None });
-        Subject { account: self.account.clone(), token, service: inner.service.clone() }
+        Subject { account: self.account.clone(), token, secret, service: inner.service.clone() }
     }
 
     /// The last step was acknowledged.
@@ -164,8 +216,9 @@ impl World {
             Made::Token { id, secret } => {
                 let token = inner.last_mut().state.tokens.last_mut().expect("the step has added it");
                 token.id = id;
-                inner.tokens.push(secret);
+                inner.secrets.push(secret);
             }
+            Made::Secret(secret) => inner.secrets.push(secret),
             Made::Service { id, secret } => {
                 inner.callers.push(secret);
                 inner.service = Some(id);
@@ -174,13 +227,16 @@ impl World {
         inner.last_mut().end = Some(now);
     }
 
-    /// Something to ask; none while there is no token.
+    /// Something to ask; none while there is no secret.
     pub(crate) fn inquiry(&self, random: &mut Random) -> Option<Inquiry> {
         let inner = self.inner();
-        if inner.tokens.is_empty() {
+        if inner.secrets.is_empty() {
             return None;
         }
-        let token = random.index(inner.tokens.len());
+        // The latest secrets are live the most often.
+        let length = inner.secrets.len();
+        let recent = length.min(MAX_TOKENS);
+        let secret = if random.percent(60) { length - 1 - random.index(recent) } else { random.index(length) };
         let by_service = random.percent(30) && !inner.callers.is_empty();
         let caller = by_service.then(|| {
             // The latest is live the most often.
@@ -188,8 +244,8 @@ impl World {
             if random.percent(60) { length - 1 } else { random.index(length) }
         });
         Some(Inquiry {
-            question: Question { token, caller },
-            token: inner.tokens[token].clone(),
+            question: Question { secret, caller },
+            token: inner.secrets[secret].plaintext.clone(),
             caller: caller.map(|caller| inner.callers[caller].clone()),
         })
     }
@@ -201,7 +257,7 @@ impl World {
     /// What cannot have happened, if anything.
     pub(crate) fn judge(&self) -> Option<Found> {
         let inner = self.inner();
-        let Inner { versions, reads, tokens: _, callers: _, service: _ } = &*inner;
+        let Inner { versions, reads, secrets: _, callers: _, service: _ } = &*inner;
         let violation = check(versions, reads).err()?;
         let culprit = &reads[violation.reads[0]];
         let from = violation.reads.iter().map(|read| reads[*read].start).min().unwrap_or_default();

@@ -203,5 +203,25 @@ async fn a_session_goes_on_while_it_is_used() {
     assert!(!admin.introspect(&unused.secret).await.active, "nobody used it in time");
     clock.put_off_by(70 * DAY + HOUR);
     assert_eq!(end().await, None);
+}
+
+/// And neither does a secret whose overlap was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overlap_ends_by_the_database_s_clock() {
+    let database = Backend::Sqlite.database();
+    let clock = WallClock::off_by(0);
+    let process = Process::start_with(&database, |command| clock.give_to(command));
+    let admin = process.admin().await;
+    let old = admin.issue("ada", "laptop", &[]).await;
+    let new = admin.rotate(&old.token.token_id, HALF_AN_HOUR).await;
+    let active = async || {
+        let [old, new] = [&old, &new].map(|issued| admin.introspect(&issued.secret));
+        (old.await.active, new.await.active)
+    };
+    for (off, is_over) in [(HOUR / 2 - 60, false), (HOUR / 2 + 1, true), (-HOUR, true)] {
+        clock.put_off_by(off);
+        assert_eq!(active().await, (!is_over, true), "the clock is {off} seconds off");
+        assert_eq!(admin.get_token(&old.token.token_id).await.unwrap().secrets.len(), if is_over { 1 } else { 2 });
+    }
     assert!(process.terminate().success());
 }

@@ -1,5 +1,7 @@
 //! A caller whose credential ends while its call waits gets nothing done.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use token_authority::{
     client::CallError,
@@ -11,6 +13,7 @@ use tonic::Code;
 use crate::support::{
     Actor, Backend, TestServer, assert_refused,
     calls::service_request,
+    changes::{HOUR, rotate_request},
     gate::Gate,
     issue_request,
     settings::be_patient,
@@ -22,12 +25,14 @@ const CALLS: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_revoked_while_it_waits_for_a_lock_gets_nothing_done() {
-    let server = TestServer::start(Backend::Postgres).await;
+    let server =
+        TestServer::configured(Backend::Postgres, None, |settings| settings.database.max_connections = 32).await;
     let admin = server.admin().await;
     let roles = [ServiceRole::Issuer, ServiceRole::AccountWriter];
     let service = admin.create_service(service_request("billing", &roles)).await.unwrap();
     let caller = server.actor(&service.secret).await;
     let kept = caller.issue("ada", "before", &[]).await;
+    let rotated = caller.rotate(&kept.token.token_id, HOUR).await;
     let before = admin.get_account("ada").await.unwrap();
 
     let gate = Gate::closed(&server.database);
@@ -49,6 +54,19 @@ async fn a_service_revoked_while_it_waits_for_a_lock_gets_nothing_done() {
         }),
         begin(&caller, |caller| async move { caller.update_account(renamed, &["username"]).await.map(drop) }),
         begin(&caller, |caller| async move { caller.delete_account("ada").await }),
+        begin(&caller, {
+            let request = rotate_request(&kept.token.token_id, Duration::ZERO);
+            |caller| async move { caller.try_rotate(request).await.map(drop) }
+        }),
+        begin(&caller, {
+            let (id, old) = (kept.token.token_id.clone(), kept.token.secrets[0].secret_id.clone());
+            |caller| async move { caller.end_secret(&id, &old).await.map(drop) }
+        }),
+        begin(&caller, {
+            let late =
+                Token { token_id: kept.token.token_id.clone(), label: "too late".to_owned(), ..Token::default() };
+            |caller| async move { caller.update_token(late, &["label"]).await.map(drop) }
+        }),
     ];
     until("all wait for the lock", async || gate.backends("wait_event_type = 'Lock'") == waiting.len() as u64).await;
     admin.revoke_service(&service.credential.credential_id).await.unwrap();
@@ -59,8 +77,10 @@ async fn a_service_revoked_while_it_waits_for_a_lock_gets_nothing_done() {
     }
     lock.join().expect("the lock was held");
     assert_eq!(admin.get_account("ada").await.unwrap(), before);
-    assert_eq!(labels(&admin.tokens_of("ada", &[]).await), ["before"]);
-    assert!(admin.introspect(&kept.secret).await.active);
+    assert_eq!(admin.tokens_of("ada", &[]).await, [rotated.token]);
+    for secret in [&kept.secret, &rotated.secret] {
+        assert!(admin.introspect(secret).await.active);
+    }
     server.end().await;
 }
 
@@ -76,7 +96,7 @@ enum End {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_that_ends_while_it_waits_for_a_lock_gets_nothing_done() {
-    const CALLS: u64 = 4;
+    const CALLS: u64 = 6;
 
     let server = TestServer::configured(Backend::Postgres, None, |settings| {
         be_patient(settings);
@@ -127,6 +147,15 @@ async fn a_holder_that_ends_while_it_waits_for_a_lock_gets_nothing_done() {
             }),
             begin(&holder, |holder| async move {
                 holder.revoke_all("", RevocationReason::Unspecified, true).await.map(drop)
+            }),
+            begin(&holder, {
+                let request = rotate_request(&kept.token.token_id, Duration::ZERO);
+                |holder| async move { holder.try_rotate(request).await.map(drop) }
+            }),
+            begin(&holder, {
+                let late =
+                    Token { token_id: kept.token.token_id.clone(), label: "too late".to_owned(), ..Token::default() };
+                |holder| async move { holder.update_token(late, &["label"]).await.map(drop) }
             }),
         ];
         until("its calls wait behind", async || gate.backends("wait_event_type = 'Lock'") == before + 1 + CALLS).await;

@@ -4,17 +4,18 @@
 //! The requests are good ones, and what they destroy was made for that, so that
 //! a cell tells what the caller may do and nothing else.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use prost::Message;
 use token_authority::proto::v1::{
-    self as proto, Account, IssueTokenRequest, PasswordCredentials, ServiceRole, Token, revoke_token_request::Target,
-    sign_in_desktop_request::Who,
+    self as proto, Account, IssueTokenRequest, PasswordCredentials, ServiceRole, Token, issue_token_request::Expiry,
+    revoke_token_request::Target, sign_in_desktop_request::Who,
 };
 
 use crate::support::{
     Actor, Backend, TestServer,
-    calls::{question, service_request, texts},
+    calls::{question, service_request, span, texts},
+    changes::HOUR,
     contract::rpcs,
     forge, issue_request,
     sign_in::{PASSWORD, by_account},
@@ -24,12 +25,13 @@ use crate::support::{
 const MANAGE: &str = "tokens:manage";
 
 /// What a cell says for what came back; all else stands there in full.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 8] = [
     ("yes", "OK"),
     ("no", "PermissionDenied NOT_PERMITTED"),
     ("none", "Unauthenticated CREDENTIAL_REQUIRED"),
     ("bad", "Unauthenticated CREDENTIAL_INVALID"),
     ("later", "Unimplemented NOT_IMPLEMENTED"),
+    ("too much", "PermissionDenied SCOPE_NOT_GRANTED"),
     ("no token", "NotFound TOKEN_NOT_FOUND"),
     ("no account", "NotFound ACCOUNT_NOT_FOUND"),
 ];
@@ -45,6 +47,10 @@ struct Caller {
 struct Targets {
     /// A token of ada's with more than any of her callers has.
     wider: String,
+    /// A token of ada's with less, which is rotated over and over.
+    less: String,
+    /// A secret of that one, which has ended.
+    ended_secret: String,
     /// Another, which is revoked over and over.
     doomed: String,
     /// The secret of a token of ben's, which is revoked over and over.
@@ -138,8 +144,14 @@ async fn targets(admin: &Actor) -> Targets {
         let created = admin.create_service(service_request(name, &[ServiceRole::Login])).await.unwrap();
         created.credential.credential_id
     };
+    let expiry = Some(Expiry::Ttl(span(HOUR)));
+    let less = IssueTokenRequest { expiry, ..issue_request("ada", "less", &["read"]) };
+    let less = admin.try_issue(less).await.unwrap().token;
+    admin.rotate(&less.token_id, Duration::ZERO).await;
     Targets {
         wider: admin.issue("ada", "wider", wide).await.token.token_id,
+        ended_secret: less.secrets[0].secret_id.clone(),
+        less: less.token_id,
         doomed: admin.issue("ada", "doomed", wide).await.token.token_id,
         doomed_secret: admin.issue("ben", "doomed", wide).await.secret,
         doomed_session: admin.sign_in_desktop(by_account("ben")).await.unwrap().session.session_id,
@@ -157,19 +169,27 @@ fn doomed_account(targets: &Targets) -> String {
 /// them apart. A new RPC wants an arm here.
 fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
     let [ada, ben] = ["ada", "ben"].map(ToOwned::to_owned);
-    let wider = || targets.wider.clone();
+    let [less, wider] = [&targets.less, &targets.wider].map(|id| || id.clone());
     let credentials = || PasswordCredentials { username: "ada".to_owned(), password: PASSWORD.to_owned() };
     match rpc {
         "IssueToken" => one(issue_request("ada", "issued", &["read"])),
         "GetToken" => one(proto::GetTokenRequest { token_id: wider() }),
         "ListTokens" => one(proto::ListTokensRequest { account_id: ada, ..Default::default() }),
         "UpdateToken" => {
-            let token = Some(Token { token_id: wider(), label: "other".to_owned(), ..Default::default() });
-            let update_mask = Some(prost_types::FieldMask { paths: texts(&["label"]) });
-            one(proto::UpdateTokenRequest { token, update_mask })
+            let request = |token_id| {
+                let token = Some(Token { token_id, label: "other".to_owned(), ..Default::default() });
+                let update_mask = Some(prost_types::FieldMask { paths: texts(&["label"]) });
+                proto::UpdateTokenRequest { token, update_mask }.encode_to_vec()
+            };
+            vec![(" with less", request(less())), (" with more", request(wider()))]
         }
-        "RotateToken" => one(proto::RotateTokenRequest { token_id: wider(), ..Default::default() }),
-        "EndTokenSecret" => one(proto::EndTokenSecretRequest { token_id: wider(), secret_id: wider() }),
+        "RotateToken" => {
+            let request = |token_id| proto::RotateTokenRequest { token_id, ..Default::default() }.encode_to_vec();
+            vec![(" with less", request(less())), (" with more", request(wider()))]
+        }
+        "EndTokenSecret" => {
+            one(proto::EndTokenSecretRequest { token_id: less(), secret_id: targets.ended_secret.clone() })
+        }
         "RevokeToken" => {
             let request = |target| proto::RevokeTokenRequest { target: Some(target), reason: 0 }.encode_to_vec();
             let by_id = request(Target::TokenId(targets.doomed.clone()));
@@ -209,7 +229,7 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
         "ListServiceCredentials" => one(proto::ListServiceCredentialsRequest::default()),
         "RotateServiceCredential" => {
             let credential_id = targets.rotated.clone();
-            one(proto::RotateServiceCredentialRequest { credential_id, overlap: None })
+            one(proto::RotateServiceCredentialRequest { credential_id, ..Default::default() })
         }
         "RevokeServiceCredential" => {
             one(proto::RevokeServiceCredentialRequest { credential_id: targets.revoked.clone() })

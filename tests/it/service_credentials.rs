@@ -24,6 +24,7 @@ on_both_databases!(
     requests_must_be_well_formed,
     rotation_lets_the_old_secret_work_until_overlap_ends,
     rotation_without_overlap_ends_both,
+    a_lost_reply_s_secret_is_replaced,
     what_has_ended_cannot_be_rotated,
     revoking_ends_it_for_the_next_call,
     one_lasting_administrator_stays,
@@ -178,7 +179,7 @@ async fn rotation_without_overlap_ends_both(backend: Backend) {
     let too_long = admin.rotate_service(id, week + Duration::from_micros(1)).await;
     assert_field_refused(too_long, "INVALID_OVERLAP", "overlap");
     let second = admin.rotate_service(id, week).await.unwrap();
-    let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), overlap: None };
+    let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), ..Default::default() };
     let third = admin.call(admin.client.services().rotate_service_credential(request)).await.unwrap().secret;
     server.seen.secret(&third);
     assert!(!is_good(&server, &first.secret).await);
@@ -190,6 +191,31 @@ async fn rotation_without_overlap_ends_both(backend: Backend) {
     let new = admin.rotate_service(&own_id, Duration::ZERO).await.unwrap();
     assert!(!is_good(&server, &own).await, "a caller may rotate itself");
     assert!(is_good(&server, &new.secret).await);
+    server.end().await;
+}
+
+async fn a_lost_reply_s_secret_is_replaced(backend: Backend) {
+    let server = TestServer::start(backend).await;
+    let admin = server.admin().await;
+    let first = admin.create_service(service_request("gateway", &[ServiceRole::Introspector])).await.unwrap();
+    assert_eq!(first.credential.secrets.len(), 1);
+    let rotate = async |request_id: &str| {
+        let request = RotateServiceCredentialRequest {
+            credential_id: id_of(&first.credential).to_owned(),
+            overlap: Some(span(HOUR)),
+            request_id: request_id.to_owned(),
+        };
+        admin.try_rotate_service(request).await
+    };
+    let lost = rotate("r1").await.unwrap();
+    let new = rotate("r1").await.unwrap();
+    assert!(!is_good(&server, &lost.secret).await);
+    assert!(is_good(&server, &first.secret).await && is_good(&server, &new.secret).await);
+    let [newer, older] = &new.credential.secrets[..] else { panic!("two are live: {:?}", new.credential) };
+    assert_eq!((newer.end_time, older), (None, &lost.credential.secrets[1]));
+    assert_refused(rotate("r2").await, Code::FailedPrecondition, "TWO_SECRETS_LIVE");
+    admin.rotate_service(id_of(&first.credential), Duration::ZERO).await.unwrap();
+    assert_refused(rotate("r1").await, Code::AlreadyExists, "REQUEST_ID_REUSED");
     server.end().await;
 }
 

@@ -16,7 +16,7 @@ use crate::{
         delegation::{self, Rights},
         id::{AccountKey, CredentialId},
         network::Networks,
-        policy::Room,
+        policy::{Policy, Room},
         record::{Grant, Record},
         role::Roles,
         scope::Scopes,
@@ -55,6 +55,8 @@ pub enum Expiry {
     At(Timestamp),
     /// After a span.
     After(Duration),
+    /// Never: it lives until it is revoked.
+    Never,
 }
 
 impl Authority {
@@ -183,10 +185,7 @@ impl Authority {
     /// What the token is given: what was asked for, within what the catalogue,
     /// the settings, the account and the caller allow.
     fn rights(&self, opened: &Opened, account: &Account, request: &IssueToken) -> Result<Rights, Error> {
-        let unknown: Scopes = request.scopes.iter().filter(|scope| !opened.policy.knows(scope)).cloned().collect();
-        if !unknown.is_empty() {
-            return Err(Error::UnknownScopes(unknown));
-        }
+        refuse_unknown(&request.scopes, &opened.policy)?;
         let grant = match (request.inherits_permissions, request.scopes.is_empty(), self.rules.empty_scopes) {
             (true, _, _) | (false, true, EmptyScopes::Inherit) => Grant::Inherits,
             (false, true, EmptyScopes::Refuse) => return Err(Error::ScopesWanted),
@@ -197,14 +196,17 @@ impl Authority {
             networks: request.networks.clone(),
             expire_time: self.expire_time(request.expiry, opened.now)?,
         };
-        let by = opened.caller.holder().map(|rights| (rights, opened.caller.expire_time));
         let explicit_expiry = request.expiry != Expiry::Default;
-        Ok(delegation::bound(asked, account, by, explicit_expiry, &opened.policy)?)
+        Ok(delegation::bound(asked, account, &opened.caller, explicit_expiry, &opened.policy)?)
     }
 
-    fn expire_time(&self, expiry: Expiry, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    /// When a token ends that is given this expiry now.
+    pub(super) fn expire_time(&self, expiry: Expiry, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let invalid = |problem| {
-            let field = if matches!(expiry, Expiry::At(_)) { "expire_time" } else { "ttl" };
+            let field = match expiry {
+                Expiry::At(_) | Expiry::Never => "expire_time",
+                Expiry::Default | Expiry::After(_) => "ttl",
+            };
             Error::InvalidExpiry { field, problem }
         };
         let too_far = "the expiry is beyond the maximum lifetime";
@@ -218,6 +220,8 @@ impl Authority {
                 now.checked_add(span).map_err(|_| invalid(too_far))?
             }
             (Expiry::At(time), _) => time,
+            (Expiry::Never, _) if self.rules.max_lifetime == Lifetime::Never => return Ok(None),
+            (Expiry::Never, _) => return Err(invalid(too_far)),
         };
         if expire_time <= now {
             return Err(invalid("the expiry is not in the future"));
@@ -227,6 +231,12 @@ impl Authority {
         }
         Ok(Some(expire_time))
     }
+}
+
+/// A token is given only what is in the catalogue.
+pub(super) fn refuse_unknown(scopes: &Scopes, policy: &Policy) -> Result<(), Error> {
+    let unknown: Scopes = scopes.iter().filter(|scope| !policy.knows(scope)).cloned().collect();
+    if unknown.is_empty() { Ok(()) } else { Err(Error::UnknownScopes(unknown)) }
 }
 
 /// Counts under the account's lock, and so never lets one too many in.

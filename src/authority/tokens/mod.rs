@@ -4,24 +4,30 @@
 mod issue;
 mod list;
 mod revoke;
+mod rotate;
+mod update;
+
+use std::collections::BTreeSet;
 
 pub use self::{
     issue::{Expiry, IssueToken},
     revoke::RevokeTarget,
+    update::{GrantChange, TokenChange},
 };
-use super::Error;
+use super::{Authority, Error, Opened, Targets, is_token, live_secrets, reaches};
 use crate::{
     domain::{
         account::{Account, AccountId, Holder},
         caller::Permit,
         credential::Kind,
-        id::SecretId,
+        delegation::{self, Rights},
+        id::{CredentialId, SecretId},
         judgement,
         policy::Policy,
         record::{Record, Revocation},
         time::Timestamp,
     },
-    store::{Snapshot, Usage},
+    store::{Change, Snapshot, Subject, Usage},
 };
 
 /// The state of a token.
@@ -52,6 +58,68 @@ pub struct TokenView {
     pub secrets: Vec<(SecretId, Option<Usage>)>,
     /// When it was last used, by whichever secret, ended ones among them.
     pub usage: Option<Usage>,
+}
+
+/// A token that is about to be changed: locked, as is its account.
+struct OpenedToken {
+    opened: Opened,
+    record: Record,
+    holder: Holder,
+}
+
+impl Authority {
+    /// Locks a token that the caller reaches.
+    async fn open_token(&self, permit: &Permit, id: CredentialId) -> Result<OpenedToken, Error> {
+        let transaction = self.store.begin().await?;
+        let known = transaction.credential(id).await?;
+        let known = known.filter(|record| is_token(record) && reaches(permit.caller(), permit.reach(), record));
+        let account = known.ok_or(Error::TokenNotFound)?.account;
+        let targets = Targets { accounts: account.into_iter().collect(), credentials: BTreeSet::from([id]) };
+        let opened = self.open(transaction, permit, targets).await?;
+        let reached = |record: &&Record| reaches(&opened.caller, opened.reach, record);
+        let record = opened.record(id).filter(reached).cloned().ok_or(Error::TokenNotFound)?;
+        let account = record.account.and_then(|key| opened.account(key)).cloned().ok_or(Error::TokenNotFound)?;
+        let holder = opened.transaction.holder(account, &opened.policy, opened.now).await?;
+        Ok(OpenedToken { opened, record, holder })
+    }
+}
+
+impl OpenedToken {
+    fn has_ended(&self) -> bool {
+        judgement::is_revoked(&self.record, Some(&self.holder)) || self.record.has_expired(self.opened.now)
+    }
+
+    /// Refuses to go on with a token that nobody could be issued now: one that
+    /// has ended, whose account is suspended, or that holds more than the
+    /// caller. What a token does to itself yields nothing but its own.
+    fn refuse_unmanageable(&self) -> Result<(), Error> {
+        let Self { opened, record, holder } = self;
+        if self.has_ended() {
+            return Err(Error::TokenEnded);
+        }
+        if holder.account.suspended {
+            return Err(Error::AccountSuspended);
+        }
+        if record.id != opened.caller.credential {
+            delegation::covers(&Rights::of(record), &holder.account, &opened.caller, &opened.policy)?;
+        }
+        Ok(())
+    }
+
+    async fn view(&self, record: Record) -> Result<TokenView, Error> {
+        let Self { opened, record: _, holder } = self;
+        view_of(&opened.transaction, holder, &opened.policy, record, opened.now).await
+    }
+
+    /// Commits what was done to the token.
+    async fn commit(self, action: &'static str, detail: serde_json::Value) -> Result<(), Error> {
+        let Self { opened, record, holder } = self;
+        let mut event = opened.event(action, record.id, Some(&holder.account));
+        event.detail = detail;
+        let subjects = [Subject::Credential(record.id), Subject::Account(holder.account.key)];
+        opened.transaction.commit(Change::new(subjects, event)).await?;
+        Ok(())
+    }
 }
 
 /// The account that a caller means, if it reaches that; none means its own.
@@ -115,12 +183,7 @@ async fn views(
             TokenState::Active
         };
         let of_all = Usage::of_all(record.secrets.iter().filter_map(|secret| usage.get(&secret.id)));
-        let secrets = record
-            .secrets
-            .iter()
-            .filter(|secret| !secret.has_ended(now))
-            .map(|secret| (secret.id, usage.get(&secret.id).cloned()))
-            .collect();
+        let secrets = live_secrets(&record, &usage, now);
         TokenView { record, account_id: account.id.clone(), state, revocation, secrets, usage: of_all }
     });
     Ok(views.collect())

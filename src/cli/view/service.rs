@@ -7,7 +7,10 @@ use crate::{
     proto::v1,
 };
 
-use super::{Card, Listing, Record, View};
+use super::{
+    Card, Listing, Record, View,
+    token::{SecretView, with_secrets},
+};
 
 /// A service credential, as the contract's message has it.
 #[derive(Debug, Serialize)]
@@ -29,6 +32,7 @@ pub(in crate::cli) struct ServiceCredentialView {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_time: Option<Time>,
     created_by: String,
+    secrets: Vec<SecretView>,
 }
 
 impl From<v1::ServiceCredential> for ServiceCredentialView {
@@ -45,6 +49,7 @@ impl From<v1::ServiceCredential> for ServiceCredentialView {
             revoke_time,
             last_used_time,
             created_by,
+            secrets,
         } = credential;
         Self {
             credential_id,
@@ -58,6 +63,7 @@ impl From<v1::ServiceCredential> for ServiceCredentialView {
             revoke_time: revoke_time.map(Time),
             last_used_time: last_used_time.map(Time),
             created_by,
+            secrets: secrets.into_iter().map(SecretView::from).collect(),
         }
     }
 }
@@ -87,7 +93,7 @@ impl View for ServiceCredentialShown {
         let credential = &self.credential;
         let networks =
             if credential.allowed_cidrs.is_empty() { "any".to_owned() } else { credential.allowed_cidrs.join(" ") };
-        Card::new()
+        let card = Card::new()
             .field("Credential", &credential.credential_id)
             .field("Name", &credential.name)
             .field("Roles", &credential.roles.join(" "))
@@ -98,8 +104,8 @@ impl View for ServiceCredentialShown {
             .field("Expires", &credential.expiry())
             .maybe("Rotated", credential.rotate_time)
             .maybe("Revoked", credential.revoke_time)
-            .field("Last used", &credential.last_used())
-            .render()
+            .field("Last used", &credential.last_used());
+        with_secrets(card, &credential.secrets).render()
     }
 }
 

@@ -41,10 +41,10 @@ pub(in crate::cli) struct TokenView {
     use_count: i64,
 }
 
-/// One of a token's live secrets: never the secret itself.
+/// One of a credential's live secrets: never the secret itself.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SecretView {
+pub(super) struct SecretView {
     secret_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     create_time: Option<Time>,
@@ -152,20 +152,25 @@ impl TokenView {
             .field("Last used from", &self.last_used_ip)
             .field("Uses", &self.use_count.to_string());
         let card = if self.imported { card.field("Imported", "yes") } else { card };
-        // With one secret there is nothing to choose between.
-        if self.secrets.len() < 2 {
-            return card;
-        }
-        self.secrets.iter().fold(card, |card, secret| {
-            card.field("Secret", &secret.secret_id)
-                .maybe("  created", secret.create_time)
-                .maybe("  ends", secret.end_time)
-                .maybe("  last used", secret.last_used_time)
-        })
+        with_secrets(card, &self.secrets)
     }
 }
 
-/// `token show`, and what a new secret is minted for.
+/// The live secrets, where there are two of them: with one there is nothing to
+/// choose between.
+pub(super) fn with_secrets(card: Card, secrets: &[SecretView]) -> Card {
+    if secrets.len() < 2 {
+        return card;
+    }
+    secrets.iter().fold(card, |card, secret| {
+        card.field("Secret", &secret.secret_id)
+            .maybe("  created", secret.create_time)
+            .maybe("  ends", secret.end_time)
+            .maybe("  last used", secret.last_used_time)
+    })
+}
+
+/// `token show`, `update` and `end-secret`, and what a new secret is minted for.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct TokenShown {
     pub(in crate::cli) token: TokenView,

@@ -166,10 +166,9 @@ impl Actor {
     }
 
     pub(crate) async fn rotate_service(&self, id: &str, overlap: Duration) -> Result<NewService, CallError> {
-        let request = RotateServiceCredentialRequest { credential_id: id.to_owned(), overlap: Some(span(overlap)) };
-        let response = self.call(self.client.services().rotate_service_credential(request)).await?;
-        self.seen.secret(&response.secret);
-        Ok(NewService { credential: response.credential.expect("it is told"), secret: response.secret })
+        let credential_id = id.to_owned();
+        let overlap = Some(span(overlap));
+        self.try_rotate_service(RotateServiceCredentialRequest { credential_id, overlap, ..Default::default() }).await
     }
 
     pub(crate) async fn revoke_service(&self, id: &str) -> Result<ServiceCredential, CallError> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod calls;
+pub(crate) mod changes;
 #[cfg(target_os = "linux")]
 pub(crate) mod clock;
 pub(crate) mod contract;
