@@ -170,7 +170,9 @@ impl WebToken {
 
 /// A JSON object; a list of its values would be read as one, too.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    if json.starts_with(b"{") { serde_json::from_slice(json).ok() } else { None }
+    // What is passed over is not looked at, and need be no text.
+    let json = std::str::from_utf8(json).ok()?;
+    if json.starts_with('{') { serde_json::from_str(json).ok() } else { None }
 }
 
 fn is_key_id(text: &str) -> bool {

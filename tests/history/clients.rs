@@ -128,10 +128,10 @@ fn next_step(state: &State, steps: usize, random: &mut Random) -> Step {
     match random.below(100) {
         0..12 if !live.is_empty() => Step::Revoke(live[random.index(live.len())]),
         12..17 => Step::RevokeAll,
-        17..20 => Step::Delete,
-        20..30 if has_caller => Step::RotateService,
-        30..37 if has_caller => Step::RevokeService,
-        20..45 if !has_caller => Step::CreateService,
+        17..22 => Step::Delete,
+        22..31 if has_caller => Step::RotateService,
+        31..37 if has_caller => Step::RevokeService,
+        22..45 if !has_caller => Step::CreateService,
         // What a suspended account has stays as it is.
         45..65 if !live.is_empty() && !account.suspended => {
             change_token(state, account, live[random.index(live.len())], random)
