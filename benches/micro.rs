@@ -7,7 +7,7 @@ use criterion::Criterion;
 use token_authority::domain::{
     account::{Account, Holder},
     credential::{Forms, Kind, Plaintext, Prefix, Secret},
-    digest::BcryptHash,
+    digest::{BcryptHash, SecretHash},
     id::{AccountKey, CredentialId, SecretId},
     judgement::{Evidence, Judgement, Kinds, Question, judge},
     keys::KeyRing,
@@ -103,7 +103,7 @@ fn record() -> Record {
         revocation: None,
         secrets: [SecretRecord {
             id: SecretId::from_uuid(Uuid::nil()),
-            bcrypt: BcryptHash::from_stored(""),
+            hash: SecretHash::Bcrypt(BcryptHash::from_stored("")),
             fingerprint: None,
             create_time: at(1_000),
             end_time: None,

@@ -7,7 +7,7 @@ use super::{Authority, Error};
 use crate::{
     domain::{
         credential::{Forms, Kind, Plaintext, Secret},
-        digest::BcryptHash,
+        digest::{BcryptHash, SecretHash},
         id::{CredentialId, SecretId},
         keys::MasterKey,
         record::SecretRecord,
@@ -64,7 +64,7 @@ impl Hashed {
         let fingerprint = key.fingerprint(&plaintext);
         let record = SecretRecord {
             id: SecretId::at(now, random::bytes()),
-            bcrypt: self.bcrypt,
+            hash: SecretHash::Bcrypt(self.bcrypt),
             fingerprint: Some((key.id().clone(), fingerprint)),
             create_time: now,
             end_time: None,

@@ -1,12 +1,97 @@
-//! What is kept of a secret? Its bcrypt hash and its fingerprint: types that
-//! cannot be printed, nor mistaken for the plaintext they came from. Of a master
-//! key, its check value.
+//! What is kept of a secret? Its hash and its fingerprint: types that cannot be
+//! printed, nor mistaken for the plaintext they came from. Of a master key, its
+//! check value.
 //!
 //! Digests are compared here alone, in constant time.
 
 use std::fmt;
 
+use aws_lc_rs::digest;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use subtle::ConstantTimeEq as _;
+
+/// What outlives keys. Its stored text says what it is, as those of crypt(3) do:
+/// `$2…` is bcrypt, `{SHA256}…` a SHA-256 digest in base64.
+#[derive(Clone, Debug)]
+pub enum SecretHash {
+    /// Of a credential's random part alone.
+    Bcrypt(BcryptHash),
+    /// Of a whole credential that cannot be guessed: a signed one, or one that
+    /// another system drew at random.
+    Sha256(Sha256Digest),
+}
+
+impl SecretHash {
+    /// A hash as the store kept it; none where it is of neither kind.
+    pub fn from_stored(text: String) -> Option<Self> {
+        if text.starts_with("$2") {
+            return Some(Self::Bcrypt(BcryptHash::from_stored(text)));
+        }
+        Sha256Digest::from_stored(&text).map(Self::Sha256)
+    }
+
+    /// The text, for the store.
+    pub fn expose(&self) -> String {
+        match self {
+            Self::Bcrypt(hash) => hash.expose().to_owned(),
+            Self::Sha256(digest) => digest.expose(),
+        }
+    }
+
+    /// How many bytes it takes in memory beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Bcrypt(hash) => hash.expose().len(),
+            Self::Sha256(_) => SHA256_BYTES,
+        }
+    }
+}
+
+const SHA256_BYTES: usize = 32;
+const SHA256_SCHEME: &str = "{SHA256}";
+
+/// The SHA-256 digest of a whole credential.
+///
+/// It has no `==`: [`Sha256Digest::matches`] takes the same time whatever
+/// differs.
+// Boxed, so that the many that are bcrypt's take no room for it.
+#[derive(Clone)]
+pub struct Sha256Digest(Box<[u8; SHA256_BYTES]>);
+
+impl Sha256Digest {
+    /// The digest of a credential.
+    pub fn of(credential: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, credential.as_bytes());
+        Self::from_bytes(digest.as_ref().try_into().expect("SHA-256 makes 32 bytes"))
+    }
+
+    /// A digest as it was computed.
+    pub fn from_bytes(bytes: [u8; SHA256_BYTES]) -> Self {
+        Self(Box::new(bytes))
+    }
+
+    /// A digest as the store kept it: `{SHA256}` and 32 bytes in base64.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let bytes = BASE64_STANDARD.decode(text.strip_prefix(SHA256_SCHEME)?).ok()?;
+        Some(Self::from_bytes(bytes.try_into().ok()?))
+    }
+
+    /// The text, for the store.
+    pub fn expose(&self) -> String {
+        format!("{SHA256_SCHEME}{}", BASE64_STANDARD.encode(*self.0))
+    }
+
+    /// Whether both are of the same credential, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256Digest(…)")
+    }
+}
 
 /// A bcrypt hash in its modular crypt form.
 #[derive(Clone)]
@@ -103,8 +188,27 @@ mod tests {
         let hash = BcryptHash::from_stored("$2b$10$abcdefghijklmnopqrstuv");
         let fingerprint = Fingerprint::from_bytes([0xab; 32]);
         let check = CheckValue::from_bytes([0xab; 16]);
-        let printed = format!("{hash:?} {fingerprint:?} {check:?}");
-        assert_eq!(printed, "BcryptHash(…) Fingerprint(…) CheckValue(…)");
+        let digest = SecretHash::Sha256(Sha256Digest::of("a credential"));
+        let printed = format!("{hash:?} {fingerprint:?} {check:?} {digest:?}");
+        assert_eq!(printed, "BcryptHash(…) Fingerprint(…) CheckValue(…) Sha256(Sha256Digest(…))");
+    }
+
+    #[test]
+    fn a_stored_hash_says_what_it_is() {
+        // FIPS 180-4's example.
+        let stored = "{SHA256}ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        let Some(SecretHash::Sha256(digest)) = SecretHash::from_stored(stored.to_owned()) else {
+            panic!("it is a SHA-256 digest");
+        };
+        assert!(digest.matches(&Sha256Digest::of("abc")) && !digest.matches(&Sha256Digest::of("abd")));
+        assert_eq!(digest.expose(), stored);
+        let bcrypt = "$2y$10$abcdefghijklmnopqrstuv";
+        let hash = SecretHash::from_stored(bcrypt.to_owned()).expect("it is bcrypt's");
+        assert!(matches!(hash, SecretHash::Bcrypt(_)) && hash.expose() == bcrypt);
+        let of_31_bytes = format!("{SHA256_SCHEME}{}", BASE64_STANDARD.encode([0; 31]));
+        for bad in ["", "{SHA256}", "{SHA256}junk", "{SHA512}AAAA", "$argon2id$", &of_31_bytes] {
+            assert!(SecretHash::from_stored(bad.to_owned()).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{
     account::{Account, Generations},
-    digest::BcryptHash,
+    digest::{BcryptHash, SecretHash},
     id::{AccountKey, CredentialId},
     network::{Network, Networks},
     policy::{CategoryDocument, Document, PlanDocument, ScopeDocument},
@@ -51,7 +51,7 @@ fn record() -> Record {
         revocation: None,
         secrets: smallvec![SecretRecord {
             id: SECRET,
-            bcrypt: BcryptHash::from_stored(""),
+            hash: SecretHash::Bcrypt(BcryptHash::from_stored("")),
             fingerprint: None,
             create_time: at(NOW - 1_000),
             end_time: None,

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     credential::Kind,
-    digest::{BcryptHash, Fingerprint},
+    digest::{Fingerprint, SecretHash},
     id::{AccountKey, CredentialId, SecretId},
     keys::KeyId,
     network::Networks,
@@ -57,7 +57,7 @@ pub struct SecretRecord {
     /// What a proof names.
     pub id: SecretId,
     /// The record that outlives keys.
-    pub bcrypt: BcryptHash,
+    pub hash: SecretHash,
     /// What proves it without bcrypt, and under which key.
     pub fingerprint: Option<(KeyId, Fingerprint)>,
     /// When it was made.
@@ -133,7 +133,7 @@ impl Record {
             Grant::Inherits => 0,
         };
         let secrets = if self.secrets.spilled() { self.secrets.capacity() * size_of::<SecretRecord>() } else { 0 };
-        let hashes: usize = self.secrets.iter().map(|secret| secret.bcrypt.expose().len()).sum();
+        let hashes: usize = self.secrets.iter().map(|secret| secret.hash.heap_bytes()).sum();
         texts + scopes + self.networks.heap_bytes() + secrets + hashes
     }
 

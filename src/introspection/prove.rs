@@ -1,7 +1,7 @@
 //! Is this presented secret one of the stored ones? By fingerprint where there
-//! is one under a key at hand, which is conclusive; else once by bcrypt, after
-//! which the proof is remembered and the fingerprint stored under the current
-//! key.
+//! is one under a key at hand, which is conclusive; else by digest, or once by
+//! bcrypt, after which the proof is remembered and the fingerprint stored under
+//! the current key.
 //!
 //! A proof names a secret's id. Whether that secret is still alive is judged on
 //! each call.
@@ -15,6 +15,7 @@ use super::{Bcrypt, Busy, renewals::Renewals, turns::Turns};
 use crate::{
     domain::{
         credential::Presented,
+        digest::{BcryptHash, SecretHash, Sha256Digest},
         id::{CredentialId, SecretId},
         record::{Record, SecretRecord},
         time::Timestamp,
@@ -50,8 +51,8 @@ pub(super) enum Compared<'a> {
     /// It is none.
     Disproved,
     /// It is none, but perhaps one of these, of which there is no fingerprint
-    /// under a key at hand.
-    Open(Vec<&'a SecretRecord>),
+    /// under a key at hand: bcrypt tells.
+    Open(Vec<(&'a SecretRecord, &'a BcryptHash)>),
 }
 
 impl Prover {
@@ -74,8 +75,8 @@ impl Prover {
             Compared::Proved(secret) => Ok(Some(secret)),
             Compared::Disproved => Ok(None),
             Compared::Open(secrets) => {
-                for secret in secrets.into_iter().filter(|secret| !secret.has_ended(now)) {
-                    if Box::pin(self.prove_by_bcrypt(presented, record.id, secret)).await? {
+                for (secret, hash) in secrets.into_iter().filter(|(secret, _)| !secret.has_ended(now)) {
+                    if Box::pin(self.prove_by_bcrypt(presented, record.id, secret, hash)).await? {
                         return Ok(Some(secret.id));
                     }
                 }
@@ -92,7 +93,14 @@ impl Prover {
         for secret in &record.secrets {
             let stored = secret.fingerprint.as_ref();
             match stored.and_then(|(key, stored)| Some((keys.ring().get(key)?, stored))) {
-                None => open.push(secret),
+                None => match &secret.hash {
+                    SecretHash::Bcrypt(hash) => open.push((secret, hash)),
+                    SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext.expose()).matches(digest) => {
+                        self.renew(presented, record.id, secret);
+                        return Compared::Proved(secret.id);
+                    }
+                    SecretHash::Sha256(_) => {}
+                },
                 Some((key, stored)) if key.fingerprint(&presented.plaintext).matches(stored) => {
                     self.renew(presented, record.id, secret);
                     return Compared::Proved(secret.id);
@@ -111,6 +119,7 @@ impl Prover {
         presented: &Presented,
         credential: CredentialId,
         secret: &SecretRecord,
+        hash: &BcryptHash,
     ) -> Result<bool, Busy> {
         let digest = hmac::sign(&self.remembered.key, presented.plaintext.expose().as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
@@ -120,11 +129,11 @@ impl Prover {
             }
             return Ok(proved);
         }
-        let (prover, presented, secret) = (self.clone(), presented.clone(), secret.clone());
+        let (prover, presented, secret, hash) = (self.clone(), presented.clone(), secret.clone(), hash.clone());
         detached(async move {
             let run = async {
                 let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
-                let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), secret.bcrypt.clone()).await?;
+                let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), hash).await?;
                 if proved {
                     prover.renew(&presented, credential, &secret);
                 }

@@ -7,7 +7,7 @@ use super::{Error, entity};
 use crate::domain::{
     account::{Account, Generations, Username, Word},
     credential::Kind,
-    digest::{BcryptHash, Fingerprint},
+    digest::{Fingerprint, SecretHash},
     id::{AccountKey, CredentialId, SecretId},
     keys::KeyId,
     record::{Grant, Record, Revocation, RevocationReason, SecretRecord, Secrets},
@@ -247,7 +247,7 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
     };
     Ok(SecretRecord {
         id: SecretId::from_uuid(id),
-        bcrypt: BcryptHash::from_stored(bcrypt_hash),
+        hash: SecretHash::from_stored(bcrypt_hash).ok_or_else(|| Error::unreadable("hash of secret", id))?,
         fingerprint,
         create_time: timestamp(create_time)?,
         end_time: optional_timestamp(end_time)?,
@@ -255,12 +255,12 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
 }
 
 pub(super) fn secret_row(credential: CredentialId, secret: &SecretRecord) -> entity::secret::Model {
-    let SecretRecord { id, bcrypt, fingerprint, create_time, end_time } = secret;
+    let SecretRecord { id, hash, fingerprint, create_time, end_time } = secret;
     let (key_id, fingerprint) = fingerprint.as_ref().map(|(key, fingerprint)| (key, fingerprint)).unzip();
     entity::secret::Model {
         id: id.uuid(),
         credential: credential.uuid(),
-        bcrypt_hash: bcrypt.expose().to_owned(),
+        bcrypt_hash: hash.expose(),
         fingerprint: fingerprint.map(|fingerprint| fingerprint.expose().to_vec()),
         key_id: key_id.map(ToString::to_string),
         create_time: create_time.as_micros(),

@@ -358,7 +358,7 @@ async fn replicas_that_write_of_the_same_secrets_and_a_deletion_do_not_stop_each
     for label in ["deleted", "kept"] {
         database.sql(&format!(
             "INSERT INTO secrets (id, credential, bcrypt_hash, create_time) \
-             SELECT gen_random_uuid(), c.id, 'x', 1 FROM credentials c, generate_series(2, {SECRETS}) \
+             SELECT gen_random_uuid(), c.id, '$2x', 1 FROM credentials c, generate_series(2, {SECRETS}) \
              WHERE c.label = '{label}'"
         ));
     }

@@ -13,7 +13,7 @@ use crate::{
     authority::{mint, services::service_record},
     domain::{
         credential::{Forms, Kind, Plaintext},
-        digest::BcryptHash,
+        digest::{BcryptHash, SecretHash},
         id::{CredentialId, SecretId},
         keys::{Keys, MasterKey},
         network::Networks,
@@ -135,7 +135,7 @@ fn admin_record(
     record.hint = plaintext.hint();
     record.secrets = smallvec![SecretRecord {
         id: SecretId::at(now, random::bytes()),
-        bcrypt,
+        hash: SecretHash::Bcrypt(bcrypt),
         fingerprint: Some((key.id().clone(), key.fingerprint(plaintext))),
         create_time: now,
         end_time: None,
