@@ -5,12 +5,16 @@
 //! The checksum (CRC-32) proves form, not authenticity: it lets scanners and
 //! this service throw junk away for nothing.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{base62, id::CredentialId};
+use super::{
+    base62,
+    id::CredentialId,
+    legacy::{InvalidLegacyForm, Legacy, LegacyForm, LegacyForms, Located},
+};
 
 const ID_DIGITS: usize = 22;
 const SECRET_DIGITS: usize = 32;
@@ -106,6 +110,11 @@ impl Plaintext {
         &self.0
     }
 
+    /// A text of another form than ours.
+    pub(super) fn of_another_system(text: String) -> Self {
+        Self(text)
+    }
+
     /// Enough to recognise the credential by: `dt_…9fQ2`.
     pub fn hint(&self) -> String {
         let (prefix, body) = self.0.split_once('_').unwrap_or_default();
@@ -134,12 +143,66 @@ pub struct Presented {
     pub plaintext: Plaintext,
 }
 
+/// Whatever was presented, and which record it claims to be.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// An opaque credential.
+    Opaque(Presented),
+    /// Another system's token, which says nothing of its record: it was searched
+    /// for.
+    Legacy(Located),
+}
+
+impl Form {
+    /// What it says it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Opaque(presented) => presented.kind,
+            Self::Legacy(_) => Kind::Personal,
+        }
+    }
+
+    /// Which record it claims to be.
+    pub fn id(&self) -> CredentialId {
+        match self {
+            Self::Opaque(presented) => presented.id,
+            Self::Legacy(located) => located.id,
+        }
+    }
+
+    /// The whole of it.
+    pub fn plaintext(&self) -> &Plaintext {
+        match self {
+            Self::Opaque(presented) => &presented.plaintext,
+            Self::Legacy(located) => located.legacy.plaintext(),
+        }
+    }
+
+    /// The part that bcrypt hashed of credentials of our own; other systems
+    /// hashed the whole.
+    pub fn unverified_secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Opaque(presented) => Some(&presented.unverified_secret),
+            Self::Legacy(_) => None,
+        }
+    }
+
+    /// What another system issued, if it did.
+    pub fn legacy(&self) -> Option<&Legacy> {
+        match self {
+            Self::Opaque(_) => None,
+            Self::Legacy(located) => Some(&located.legacy),
+        }
+    }
+}
+
 /// The prefixes in use.
 #[derive(Clone, Debug)]
 pub struct Forms {
     personal: Prefix,
     desktop: Prefix,
     service: Prefix,
+    legacy: Arc<LegacyForms>,
 }
 
 /// Two kinds with one prefix.
@@ -153,7 +216,18 @@ impl Forms {
         if personal == desktop || personal == service || desktop == service {
             return Err(AmbiguousPrefixes);
         }
-        Ok(Self { personal, desktop, service })
+        Ok(Self { personal, desktop, service, legacy: Arc::default() })
+    }
+
+    /// These, and the forms of other systems' tokens.
+    pub fn with_legacy(self, forms: Vec<LegacyForm>) -> Result<Self, InvalidLegacyForm> {
+        let legacy = LegacyForms::new(forms, &[&self.personal, &self.desktop, &self.service])?;
+        Ok(Self { legacy: Arc::new(legacy), ..self })
+    }
+
+    /// The forms of other systems' tokens.
+    pub fn legacy(&self) -> &LegacyForms {
+        &self.legacy
     }
 
     /// The prefix of access tokens.
@@ -161,7 +235,13 @@ impl Forms {
         &self.personal
     }
 
-    /// Takes a presented credential apart; none where it is not of the
+    /// Takes whatever was presented apart; none where it does not say itself
+    /// which record it claims to be.
+    pub fn recognize(&self, presented: &str) -> Option<Form> {
+        self.parse(presented).map(Form::Opaque)
+    }
+
+    /// Takes a presented opaque credential apart; none where it is not of the
     /// canonical form.
     pub fn parse(&self, presented: &str) -> Option<Presented> {
         let longest = 16 + 1 + BODY;

@@ -13,6 +13,7 @@ mod base62;
 pub mod credential;
 pub mod digest;
 pub mod keys;
+pub mod legacy;
 
 pub mod account;
 pub mod caller;

@@ -11,12 +11,17 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
 
-use super::{Bcrypt, Busy, renewals::Renewals, turns::Turns};
+use super::{
+    Bcrypt, Busy,
+    renewals::Renewals,
+    turns::{Target, Turns},
+};
 use crate::{
     domain::{
-        credential::Presented,
+        credential::{Form, Plaintext},
         digest::{BcryptHash, SecretHash, Sha256Digest},
         id::{CredentialId, SecretId},
+        legacy::Legacy,
         record::{Record, SecretRecord},
         time::Timestamp,
     },
@@ -63,11 +68,17 @@ impl Prover {
         Self { keys, bcrypt, renewals, turns: Turns::default(), remembered }
     }
 
+    /// What stands for a credential in this process's memory.
+    pub(super) fn digest(&self, credential: &Plaintext) -> [u8; 32] {
+        let digest = hmac::sign(&self.remembered.key, credential.expose().as_bytes());
+        digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes")
+    }
+
     /// Which of the record's secrets was presented, if any. Ended ones are nobody's
     /// way in: bcrypt does not run for them.
     pub(super) async fn prove(
         &self,
-        presented: &Presented,
+        presented: &Form,
         record: &Record,
         now: Timestamp,
     ) -> Result<Option<SecretId>, Busy> {
@@ -87,21 +98,24 @@ impl Prover {
 
     /// Which of the record's secrets was presented, as far as that can be told
     /// without bcrypt.
-    pub(super) fn compare<'a>(&self, presented: &Presented, record: &'a Record) -> Compared<'a> {
+    pub(super) fn compare<'a>(&self, presented: &Form, record: &'a Record) -> Compared<'a> {
         let keys = self.keys.now();
         let mut open = Vec::new();
         for secret in &record.secrets {
             let stored = secret.fingerprint.as_ref();
             match stored.and_then(|(key, stored)| Some((keys.ring().get(key)?, stored))) {
                 None => match &secret.hash {
-                    SecretHash::Bcrypt(hash) => open.push((secret, hash)),
-                    SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext.expose()).matches(digest) => {
+                    SecretHash::Bcrypt(hash) if presented.unverified_secret().is_some() => open.push((secret, hash)),
+                    SecretHash::LegacyBcrypt(hash) if presented.legacy().is_some_and(Legacy::may_be_hashed) => {
+                        open.push((secret, hash));
+                    }
+                    SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext().expose()).matches(digest) => {
                         self.renew(presented, record.id, secret);
                         return Compared::Proved(secret.id);
                     }
-                    SecretHash::Sha256(_) => {}
+                    SecretHash::Bcrypt(_) | SecretHash::LegacyBcrypt(_) | SecretHash::Sha256(_) => {}
                 },
-                Some((key, stored)) if key.fingerprint(&presented.plaintext).matches(stored) => {
+                Some((key, stored)) if key.fingerprint(presented.plaintext()).matches(stored) => {
                     self.renew(presented, record.id, secret);
                     return Compared::Proved(secret.id);
                 }
@@ -116,13 +130,12 @@ impl Prover {
     /// stops waiting takes nothing from the others.
     async fn prove_by_bcrypt(
         &self,
-        presented: &Presented,
+        presented: &Form,
         credential: CredentialId,
         secret: &SecretRecord,
         hash: &BcryptHash,
     ) -> Result<bool, Busy> {
-        let digest = hmac::sign(&self.remembered.key, presented.plaintext.expose().as_bytes());
-        let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
+        let digest = self.digest(presented.plaintext());
         if let Some(proved) = self.remembered.proofs.get(&(digest, secret.id)) {
             if proved {
                 self.renew(presented, credential, secret);
@@ -132,8 +145,11 @@ impl Prover {
         let (prover, presented, secret, hash) = (self.clone(), presented.clone(), secret.clone(), hash.clone());
         detached(async move {
             let run = async {
-                let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
-                let proved = prover.bcrypt.verify(presented.unverified_secret.clone(), hash).await?;
+                let _turn = prover.turns.take(target(&presented, &secret)).await.ok_or_else(Busy::now)?;
+                let proved = match &presented {
+                    Form::Opaque(presented) => prover.bcrypt.verify(presented.unverified_secret.clone(), hash).await?,
+                    Form::Legacy(located) => prover.bcrypt.verify_legacy(located.legacy.clone(), hash).await?,
+                };
                 if proved {
                     prover.renew(&presented, credential, &secret);
                 }
@@ -147,13 +163,22 @@ impl Prover {
     /// Has the fingerprint of a secret that was proved stored under the current
     /// key, where it is not: it spares the next replica, the next start, and those
     /// who come once the other key is gone, the bcrypt.
-    fn renew(&self, presented: &Presented, credential: CredentialId, secret: &SecretRecord) {
+    fn renew(&self, presented: &Form, credential: CredentialId, secret: &SecretRecord) {
         let keys = self.keys.now();
         let Ok(current) = keys.current() else {
             return;
         };
         if secret.fingerprint.as_ref().is_none_or(|(key, _)| key != current.id()) {
-            self.renewals.offer(current, &presented.plaintext, credential, secret);
+            self.renewals.offer(current, presented.plaintext(), credential, secret);
         }
+    }
+}
+
+/// At what guesses take turns: at an imported token they are guesses at all that
+/// share its hint.
+fn target(presented: &Form, secret: &SecretRecord) -> Target {
+    match presented {
+        Form::Opaque(_) => Target::Secret(secret.id),
+        Form::Legacy(located) => Target::Hint(located.legacy.hint().into()),
     }
 }

@@ -236,7 +236,16 @@ pub(super) fn record_row(record: &Record, request_id: Option<&str>) -> entity::c
 }
 
 pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> {
-    let entity::secret::Model { id, credential: _, bcrypt_hash, fingerprint, key_id, create_time, end_time } = row;
+    let entity::secret::Model {
+        id,
+        credential: _,
+        bcrypt_hash,
+        fingerprint,
+        key_id,
+        create_time,
+        end_time,
+        lookup_hint,
+    } = row;
     let unreadable = || Error::unreadable("fingerprint of secret", id);
     let fingerprint = match (key_id, fingerprint) {
         (Some(key_id), Some(bytes)) => {
@@ -245,16 +254,22 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
         }
         _ => None,
     };
+    let hash = SecretHash::from_stored(bcrypt_hash).ok_or_else(|| Error::unreadable("hash of secret", id))?;
     Ok(SecretRecord {
         id: SecretId::from_uuid(id),
-        hash: SecretHash::from_stored(bcrypt_hash).ok_or_else(|| Error::unreadable("hash of secret", id))?,
+        // Only those that were imported have one.
+        hash: if lookup_hint.is_some() { hash.of_another_system() } else { hash },
         fingerprint,
         create_time: timestamp(create_time)?,
         end_time: optional_timestamp(end_time)?,
     })
 }
 
-pub(super) fn secret_row(credential: CredentialId, secret: &SecretRecord) -> entity::secret::Model {
+pub(super) fn secret_row(
+    credential: CredentialId,
+    secret: &SecretRecord,
+    lookup_hint: Option<&str>,
+) -> entity::secret::Model {
     let SecretRecord { id, hash, fingerprint, create_time, end_time } = secret;
     let (key_id, fingerprint) = fingerprint.as_ref().map(|(key, fingerprint)| (key, fingerprint)).unzip();
     entity::secret::Model {
@@ -265,5 +280,6 @@ pub(super) fn secret_row(credential: CredentialId, secret: &SecretRecord) -> ent
         key_id: key_id.map(ToString::to_string),
         create_time: create_time.as_micros(),
         end_time: end_time.map(Timestamp::as_micros),
+        lookup_hint: lookup_hint.map(ToOwned::to_owned),
     }
 }

@@ -165,7 +165,7 @@ impl Transaction {
     }
 
     async fn insert_secret(&self, credential: CredentialId, secret: &SecretRecord) -> Result<(), Error> {
-        let row = convert::secret_row(credential, secret).into_active_model();
+        let row = convert::secret_row(credential, secret, None).into_active_model();
         entity::secret::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }

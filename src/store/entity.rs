@@ -167,6 +167,7 @@ pub(super) mod secret {
         pub key_id: Option<String>,
         pub create_time: i64,
         pub end_time: Option<i64>,
+        pub lookup_hint: Option<String>,
     }
 
     // sea-orm asks for Debug; the hashes stay out of it.

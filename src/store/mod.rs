@@ -14,6 +14,7 @@ mod entity;
 mod error;
 mod fingerprints;
 mod head;
+mod imports;
 mod keys;
 mod lists;
 mod load;
@@ -40,6 +41,7 @@ pub use self::{
     error::Error,
     fingerprints::NewFingerprint,
     head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},
+    imports::{Found, FoundBy, Imported, Sought},
     lists::{OverCap, SessionFilter, TokenFilter, TokenStates, Usage},
     load::Fill,
     migrate::MigrateError,
