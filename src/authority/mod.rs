@@ -6,6 +6,7 @@
 mod accounts;
 pub mod bootstrap;
 mod error;
+mod import;
 mod mint;
 mod paging;
 mod services;
@@ -21,6 +22,7 @@ use std::{
 pub use self::{
     accounts::{AccountChange, AccountField, AccountView},
     error::Error,
+    import::{Import, ImportToken, ImportedTokens},
     mint::Minted,
     paging::PageRequest,
     services::{NewService, ServiceView},

@@ -112,7 +112,9 @@ pub struct BcryptHash(String);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MalformedHash {
     /// Of another form.
-    #[error("a bcrypt hash of 60 characters is wanted: $2a$, $2b$ or $2y$, two digits, $, and 53 in bcrypt's base64")]
+    #[error(
+        "60 characters of a bcrypt hash are wanted: its version 2a, 2b or 2y, its cost in two digits, its salt and hash"
+    )]
     Form,
     /// One hash would keep a processor for longer than others can wait.
     #[error("a cost between 4 and {MAX_COST} is wanted")]

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_can_be_no_token_is_not_recognized() {
         let forms = forms(&["utm_"]).expect("they can be told apart");
-        let long = |length| format!("utm_{}", "x".repeat(length - 4));
+        let long = |length: usize| format!("utm_{}", "x".repeat(length - 4));
         let legacy = forms.recognize("utm_0123456789").expect("it may be one");
         assert_eq!((legacy.hint(), legacy.may_be_hashed()), ("utm_01234567", true));
         assert!(forms.recognize(&long(71)).is_some_and(|legacy| legacy.may_be_hashed()));

@@ -27,6 +27,9 @@ use crate::{
 
 pub(super) type Converted<T> = Result<T, BadField>;
 
+/// What is wrong with a token that is to have both.
+pub(super) const INHERITS_AND_SCOPES: &str = "a token that inherits permissions has no scopes of its own";
+
 /// Of a well-formed span.
 const MAX_NANOS: u32 = 999_999_999;
 
@@ -83,7 +86,7 @@ pub(super) fn span(field: &str, reason: &'static str, span: prost_types::Duratio
     }
 }
 
-fn time(field: &str, reason: &'static str, time: prost_types::Timestamp) -> Converted<Timestamp> {
+pub(super) fn time(field: &str, reason: &'static str, time: prost_types::Timestamp) -> Converted<Timestamp> {
     Timestamp::from_parts(time.seconds, time.nanos).map_err(|error| BadField::new(field, reason, error))
 }
 
@@ -173,8 +176,7 @@ pub(super) fn issue_token(message: proto::IssueTokenRequest) -> Converted<IssueT
     } = message;
     let asked_scopes = scopes("scopes", &asked_scopes)?;
     if inherits_permissions && !asked_scopes.is_empty() {
-        let problem = "a token that inherits permissions has no scopes of its own";
-        return Err(BadField::new("scopes", "INVALID_SCOPE", problem));
+        return Err(BadField::new("scopes", "INVALID_SCOPE", INHERITS_AND_SCOPES));
     }
     Ok(IssueToken {
         account: own_or_account_id(&account_id)?,

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Door, convert, introspect,
+    Door, convert, imports, introspect,
     request::{permit, permit_unimplemented, visitor},
     status::BadField,
 };
@@ -124,7 +124,10 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ImportTokensRequest>,
     ) -> Result<Response<proto::ImportTokensResponse>, Status> {
-        permit_unimplemented(&request, Operation::ImportTokens)
+        let permit = permit(&request, Operation::ImportTokens)?;
+        let import = imports::import(request.into_inner())?;
+        let imported = self.authority.import_tokens(permit, import).await?;
+        Ok(Response::new(imports::response(imported)))
     }
 
     async fn introspect(

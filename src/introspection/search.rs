@@ -154,9 +154,9 @@ fn sought(jobs: &[Job]) -> Sought {
 /// What one statement found, to be given to those who asked.
 #[derive(Debug, Default)]
 struct Index {
-    by_fingerprint: HashMap<[u8; 32], Vec<CredentialId>>,
-    by_digest: HashMap<String, Vec<CredentialId>>,
-    by_hint: HashMap<String, Vec<CredentialId>>,
+    fingerprints: HashMap<[u8; 32], Vec<CredentialId>>,
+    digests: HashMap<String, Vec<CredentialId>>,
+    hints: HashMap<String, Vec<CredentialId>>,
 }
 
 impl Index {
@@ -164,13 +164,13 @@ impl Index {
         let mut index = Self::default();
         for Found { credential, by } in found {
             match by {
-                FoundBy::Fingerprint(fingerprint) => index.by_fingerprint.entry(*fingerprint.expose()).or_default(),
-                FoundBy::Digest(digest) => index.by_digest.entry(digest.expose()).or_default(),
-                FoundBy::Hint(hint) => index.by_hint.entry(hint).or_default(),
+                FoundBy::Fingerprint(fingerprint) => index.fingerprints.entry(*fingerprint.expose()).or_default(),
+                FoundBy::Digest(digest) => index.digests.entry(digest.expose()).or_default(),
+                FoundBy::Hint(hint) => index.hints.entry(hint).or_default(),
             }
             .push(credential);
         }
-        for hinted in index.by_hint.values_mut() {
+        for hinted in index.hints.values_mut() {
             // Imports see to it that there are no more.
             hinted.sort_unstable();
             hinted.truncate(MAX_CANDIDATES);
@@ -179,12 +179,12 @@ impl Index {
     }
 
     fn candidates(&self, job: &Job) -> Candidates {
-        let by_fingerprint = job.fingerprints.iter().filter_map(|own| self.by_fingerprint.get(own.expose()));
+        let by_fingerprint = job.fingerprints.iter().filter_map(|own| self.fingerprints.get(own.expose()));
         let mut told: Vec<_> =
-            by_fingerprint.chain(self.by_digest.get(&job.digest.expose())).flatten().copied().collect();
+            by_fingerprint.chain(self.digests.get(&job.digest.expose())).flatten().copied().collect();
         told.sort_unstable();
         told.dedup();
-        let hinted = job.hint.as_ref().and_then(|hint| self.by_hint.get(hint));
+        let hinted = job.hint.as_ref().and_then(|hint| self.hints.get(hint));
         let hinted = hinted.into_iter().flatten().filter(|id| told.binary_search(id).is_err());
         Candidates { hinted: hinted.copied().collect(), told }
     }

@@ -5,6 +5,7 @@ mod issue;
 mod list;
 mod revoke;
 
+pub(super) use self::issue::make_account;
 pub use self::{
     issue::{Expiry, IssueToken},
     revoke::RevokeTarget,
