@@ -17,6 +17,7 @@ use crate::support::{
     calls::{question, service_request, texts},
     contract::rpcs,
     forge, issue_request,
+    legacy::LegacyToken,
     wire::{Answer, Wire, framed},
 };
 
@@ -171,7 +172,11 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
             vec![(" by id", by_id), (" by secret", by_secret)]
         }
         "RevokeAllTokens" => one(proto::RevokeAllTokensRequest { account_id: ben, ..Default::default() }),
-        "ImportTokens" => one(proto::ImportTokensRequest::default()),
+        "ImportTokens" => {
+            let mut token = LegacyToken::new(targets.cell).by_sha256("ada");
+            token.scopes = texts(&["read"]);
+            one(proto::ImportTokensRequest { tokens: vec![token], ..Default::default() })
+        }
         "Introspect" => one(question("junk", &[])),
         "BatchIntrospect" => one(proto::BatchIntrospectRequest { requests: vec![question("junk", &[])] }),
         "ListDesktopSessions" => one(proto::ListDesktopSessionsRequest { account_id: ada, ..Default::default() }),
