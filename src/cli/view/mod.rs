@@ -29,7 +29,7 @@ pub(super) use self::{
     keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},
     table::{Card, Listing},
-    token::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},
+    token::{TokenRevoked, TokenShown, TokenView, TokensImported, TokensListed, TokensRevoked},
 };
 
 /// Something that can be shown.
