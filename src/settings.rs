@@ -27,6 +27,7 @@ use crate::{
         attempts::Throttling,
         caller::Openness,
         credential::{Forms, Prefix},
+        legacy::LegacyForm,
         policy::{Document, Policy},
         scope::Scope,
         session::Sliding,
@@ -165,6 +166,20 @@ pub struct Credentials {
     pub bcrypt_threads: usize,
     /// How many calls may wait for one of those threads.
     pub bcrypt_queue: usize,
+    /// The forms of tokens that other systems issued, which may be imported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub legacy: Vec<Legacy>,
+}
+
+/// The form of another system's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Legacy {
+    /// What they begin with, an underscore included.
+    pub prefix: String,
+    /// How many of their first characters, the prefix included, that system kept
+    /// in the clear: an imported bcrypt hash is found by them.
+    pub hint_length: usize,
 }
 
 /// What is issued.
@@ -457,7 +472,11 @@ impl Settings {
         let token = prefix("credentials.token_prefix", &self.credentials.token_prefix)?;
         let desktop = prefix("credentials.desktop_prefix", &self.credentials.desktop_prefix)?;
         let service = prefix("credentials.service_prefix", &self.credentials.service_prefix)?;
-        Forms::new(token, desktop, service).map_err(|error| invalid("credentials")(error.to_string()))
+        let forms = Forms::new(token, desktop, service).map_err(|error| invalid("credentials")(error.to_string()))?;
+        let legacy = self.credentials.legacy.iter();
+        let legacy = legacy.map(|Legacy { prefix, hint_length }| LegacyForm::new(prefix, *hint_length));
+        let with_legacy = legacy.collect::<Result<_, _>>().and_then(|legacy| forms.with_legacy(legacy));
+        with_legacy.map_err(|error| invalid("credentials.legacy")(error.to_string()))
     }
 
     fn manage_scope(&self) -> Result<Option<Scope>, InvalidSetting> {

@@ -8,6 +8,7 @@ pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
 
 mod m20261123_000001_spine;
+mod m20261126_000001_imports;
 mod m20261126_000002_rotations;
 mod m20261126_000003_sign_in_attempts;
 mod m20261126_000004_signing_keys;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m20261123_000001_spine::Migration),
+            Box::new(m20261126_000001_imports::Migration),
             Box::new(m20261126_000002_rotations::Migration),
             Box::new(m20261126_000003_sign_in_attempts::Migration),
             Box::new(m20261126_000004_signing_keys::Migration),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    domain::{delegation::Excess, id::CredentialId, keys::NoCurrentKey, scope::Scopes},
+    domain::{delegation::Excess, id::CredentialId, keys::NoCurrentKey, legacy::MAX_CANDIDATES, scope::Scopes},
     introspection::{Busy, Fault},
     store,
 };
@@ -137,6 +137,36 @@ pub enum Error {
     /// A token without a secret would be of no use to anybody.
     #[error("it is the token's last live secret: rotate the token, or revoke it")]
     LastSecret,
+    /// A bcrypt hash cannot be searched for by itself.
+    #[error("the token's first characters are wanted with a bcrypt hash")]
+    LookupHintWanted,
+    /// What are no first characters of any token in a form that the settings know.
+    #[error("credentials.legacy has no form of this prefix and length")]
+    InvalidLookupHint,
+    /// Each of them may have to be tried.
+    #[error("{MAX_CANDIDATES} tokens of this lookup_hint are in use already: a longer hint_length tells them apart")]
+    TooManyCandidates,
+    /// No token belongs to two accounts.
+    #[error("a token with this hash belongs to another account")]
+    HashTaken,
+    /// A token that is not made yet.
+    #[error("the token would be made in the future")]
+    CreatedInFuture,
+    /// One of many was refused, and so all are.
+    #[error("token {index}: {error}")]
+    OfToken {
+        /// Which, from 0.
+        index: usize,
+        /// Why.
+        error: Box<Self>,
+    },
+}
+
+impl Error {
+    /// The same of one of many.
+    pub(super) fn of_token(index: usize) -> impl Fn(Self) -> Self {
+        move |error| Self::OfToken { index, error: Box::new(error) }
+    }
 }
 
 impl From<Fault> for Error {

@@ -6,6 +6,7 @@
 mod accounts;
 pub mod bootstrap;
 mod error;
+mod import;
 mod jwks;
 mod mint;
 mod paging;
@@ -25,6 +26,7 @@ use std::{
 pub use self::{
     accounts::{AccountChange, AccountField, AccountView},
     error::Error,
+    import::{Import, ImportToken, ImportedTokens},
     mint::Minted,
     paging::PageRequest,
     passwords::{CallerOrOpen, PasswordAttempt},

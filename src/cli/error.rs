@@ -57,6 +57,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Lines of a file that are not what is wanted.
+    #[error("{}", told(.problems, *.more))]
+    Lines {
+        /// The first few: the line's number and what is wrong with it.
+        problems: Vec<(u64, String)>,
+        /// How many more there are.
+        more: u64,
+    },
     /// The asynchronous runtime did not start.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
@@ -71,6 +79,14 @@ impl From<CallError> for Error {
     }
 }
 
+fn told(problems: &[(u64, String)], more: u64) -> String {
+    let mut told: Vec<_> = problems.iter().map(|(line, problem)| format!("line {line}: {problem}")).collect();
+    if more > 0 {
+        told.push(format!("and {more} more lines"));
+    }
+    told.join("; ")
+}
+
 impl Error {
     /// How the process ends.
     pub fn exit(&self) -> Exit {
@@ -78,6 +94,7 @@ impl Error {
             Self::Usage(_) => Exit::Usage,
             Self::NoCredential | Self::UnusableCredential { .. } => Exit::Denied,
             Self::Connect(error) => error.into(),
+            Self::Lines { .. } => Exit::Refused,
             Self::Call(error) => error.as_ref().into(),
             // Whoever reads has had enough; that is how `… list | head` ends.
             Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -103,6 +120,7 @@ impl Error {
             Self::Reply(_) => "BAD_REPLY",
             Self::Write(_) => "UNWRITABLE",
             Self::SecretLost { .. } => "SECRET_LOST",
+            Self::Lines { .. } => "INVALID_LINES",
             Self::Runtime(_) => "RUNTIME",
             Self::Server(_) => "SERVER",
         }

@@ -30,6 +30,7 @@ mod connection;
 mod console;
 mod error;
 mod exit;
+mod import;
 mod input;
 mod inspect;
 mod issue;

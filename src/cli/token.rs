@@ -7,6 +7,7 @@ use crate::proto::v1::{self, revoke_token_request::Target};
 use super::{
     Error,
     connection::{ConnectionArgs, Session},
+    import::{self, ImportArgs},
     input::SecretFile,
     inspect::InspectArgs,
     issue::{self, IssueArgs},
@@ -42,6 +43,8 @@ pub(super) enum RemoteTokenCommand {
     EndSecret(EndSecretArgs),
     /// End a token by its id or by its secret, or all tokens of an account
     Revoke(RevokeArgs),
+    /// Take over tokens that another system issued, by their hashes
+    Import(ImportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +133,8 @@ impl TokenCommand {
                 | RemoteTokenCommand::Show(_)
                 | RemoteTokenCommand::Update(_)
                 | RemoteTokenCommand::EndSecret(_)
-                | RemoteTokenCommand::Revoke(_),
+                | RemoteTokenCommand::Revoke(_)
+                | RemoteTokenCommand::Import(_),
             )
             | Self::Inspect(_) => false,
         }
@@ -138,13 +142,16 @@ impl TokenCommand {
 }
 
 impl RemoteTokenCommand {
-    /// Two secrets cannot both come from standard input: which is which?
+    /// Two things cannot both come from standard input: which is which?
     pub(super) fn forbid_reading_stdin_twice(&self, connection: &ConnectionArgs) -> Result<(), Error> {
         match self {
             Self::Revoke(RevokeArgs { secret_file: Some(SecretFile::Stdin), .. })
                 if connection.token_file == Some(SecretFile::Stdin) =>
             {
                 Err(Error::Usage("--token-file and --secret-file cannot both be standard input".to_owned()))
+            }
+            Self::Import(args) if args.reads_stdin() && connection.token_file == Some(SecretFile::Stdin) => {
+                Err(Error::Usage("--token-file and --file cannot both be standard input".to_owned()))
             }
             _ => Ok(()),
         }
@@ -165,6 +172,7 @@ pub(super) async fn run(command: RemoteTokenCommand, session: &Session) -> Resul
             Revocation::One(request) => revoke(request, session).await,
             Revocation::All(request) => revoke_all(request, session).await,
         },
+        RemoteTokenCommand::Import(args) => import::run(args, session).await,
     }
 }
 

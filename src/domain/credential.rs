@@ -5,12 +5,17 @@
 //! The checksum (CRC-32) proves form, not authenticity: it lets scanners and
 //! this service throw junk away for nothing.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{base62, id::CredentialId, web_token::WebToken};
+use super::{
+    base62,
+    id::CredentialId,
+    legacy::{InvalidLegacyForm, Legacy, LegacyForm, LegacyForms, Located},
+    web_token::WebToken,
+};
 
 const ID_DIGITS: usize = 22;
 const SECRET_DIGITS: usize = 32;
@@ -111,6 +116,11 @@ impl Plaintext {
         Self(text)
     }
 
+    /// A text of another form than ours.
+    pub(super) fn of_another_system(text: String) -> Self {
+        Self(text)
+    }
+
     /// Enough to recognise the credential by: `dt_…9fQ2`.
     pub fn hint(&self) -> String {
         let (prefix, body) = self.0.split_once('_').unwrap_or_default();
@@ -139,13 +149,16 @@ pub struct Presented {
     pub plaintext: Plaintext,
 }
 
-/// Whatever was presented that has a form of ours.
+/// Whatever was presented, and which record it claims to be.
 #[derive(Clone, Debug)]
 pub enum Form {
     /// An opaque credential.
     Opaque(Presented),
     /// A signed token.
     Signed(WebToken),
+    /// Another system's token, which says nothing of its record: it was searched
+    /// for.
+    Legacy(Located),
 }
 
 impl Form {
@@ -154,6 +167,7 @@ impl Form {
         match self {
             Self::Opaque(presented) => presented.kind,
             Self::Signed(_) => Kind::WebSession,
+            Self::Legacy(_) => Kind::Personal,
         }
     }
 
@@ -162,6 +176,7 @@ impl Form {
         match self {
             Self::Opaque(presented) => presented.id,
             Self::Signed(token) => token.id,
+            Self::Legacy(located) => located.id,
         }
     }
 
@@ -170,14 +185,24 @@ impl Form {
         match self {
             Self::Opaque(presented) => &presented.plaintext,
             Self::Signed(token) => &token.plaintext,
+            Self::Legacy(located) => located.legacy.plaintext(),
         }
     }
 
-    /// What bcrypt may have hashed; nothing of a signed token.
+    /// The part that bcrypt hashed of credentials of our own; other systems
+    /// hashed the whole, and nothing of a signed token is.
     pub fn unverified_secret(&self) -> Option<&Secret> {
         match self {
             Self::Opaque(presented) => Some(&presented.unverified_secret),
-            Self::Signed(_) => None,
+            Self::Signed(_) | Self::Legacy(_) => None,
+        }
+    }
+
+    /// What another system issued, if it did.
+    pub fn legacy(&self) -> Option<&Legacy> {
+        match self {
+            Self::Opaque(_) | Self::Signed(_) => None,
+            Self::Legacy(located) => Some(&located.legacy),
         }
     }
 }
@@ -188,6 +213,7 @@ pub struct Forms {
     personal: Prefix,
     desktop: Prefix,
     service: Prefix,
+    legacy: Arc<LegacyForms>,
 }
 
 /// Two kinds with one prefix.
@@ -201,7 +227,18 @@ impl Forms {
         if personal == desktop || personal == service || desktop == service {
             return Err(AmbiguousPrefixes);
         }
-        Ok(Self { personal, desktop, service })
+        Ok(Self { personal, desktop, service, legacy: Arc::default() })
+    }
+
+    /// These, and the forms of other systems' tokens.
+    pub fn with_legacy(self, forms: Vec<LegacyForm>) -> Result<Self, InvalidLegacyForm> {
+        let legacy = LegacyForms::new(forms, &[&self.personal, &self.desktop, &self.service])?;
+        Ok(Self { legacy: Arc::new(legacy), ..self })
+    }
+
+    /// The forms of other systems' tokens.
+    pub fn legacy(&self) -> &LegacyForms {
+        &self.legacy
     }
 
     /// The prefix of access tokens.
@@ -209,7 +246,8 @@ impl Forms {
         &self.personal
     }
 
-    /// Takes whatever was presented apart; none where it has none of our forms.
+    /// Takes whatever was presented apart; none where it does not say itself
+    /// which record it claims to be.
     pub fn recognize(&self, presented: &str) -> Option<Form> {
         match self.parse(presented) {
             Some(presented) => Some(Form::Opaque(presented)),

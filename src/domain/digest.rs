@@ -15,6 +15,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 pub enum SecretHash {
     /// Of a credential's random part alone.
     Bcrypt(BcryptHash),
+    /// Another system's, of a whole credential that it issued.
+    LegacyBcrypt(BcryptHash),
     /// Of a whole credential that cannot be guessed: a signed one, or one that
     /// another system drew at random.
     Sha256(Sha256Digest),
@@ -29,10 +31,19 @@ impl SecretHash {
         Sha256Digest::from_stored(&text).map(Self::Sha256)
     }
 
+    /// The same hash, of a whole credential that another system issued.
+    #[must_use]
+    pub fn of_another_system(self) -> Self {
+        match self {
+            Self::Bcrypt(hash) => Self::LegacyBcrypt(hash),
+            Self::LegacyBcrypt(_) | Self::Sha256(_) => self,
+        }
+    }
+
     /// The text, for the store.
     pub fn expose(&self) -> String {
         match self {
-            Self::Bcrypt(hash) => hash.expose().to_owned(),
+            Self::Bcrypt(hash) | Self::LegacyBcrypt(hash) => hash.expose().to_owned(),
             Self::Sha256(digest) => digest.expose(),
         }
     }
@@ -40,7 +51,7 @@ impl SecretHash {
     /// How many bytes it takes in memory beside itself.
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Bcrypt(hash) => hash.expose().len(),
+            Self::Bcrypt(hash) | Self::LegacyBcrypt(hash) => hash.expose().len(),
             Self::Sha256(_) => SHA256_BYTES,
         }
     }
@@ -96,7 +107,47 @@ impl fmt::Debug for Sha256Digest {
 #[derive(Clone)]
 pub struct BcryptHash(String);
 
+/// What is not bcrypt's, or takes too long.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MalformedHash {
+    /// Of another form.
+    #[error(
+        "60 characters of a bcrypt hash are wanted: its version 2a, 2b or 2y, its cost in two digits, its salt and hash"
+    )]
+    Form,
+    /// One hash would keep a processor for longer than others can wait.
+    #[error("a cost between 4 and {MAX_COST} is wanted")]
+    Cost,
+}
+
+/// The most that a hash may cost.
+const MAX_COST: u32 = 14;
+
 impl BcryptHash {
+    /// A hash that another system wrote, in the one form that bcrypt has.
+    pub fn parse(text: &str) -> Result<Self, MalformedHash> {
+        const DIGITS: &[u8] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        const SALT: usize = 22;
+        const HASH: usize = 31;
+
+        let after_version = ["$2a$", "$2b$", "$2y$"].into_iter().find_map(|version| text.strip_prefix(version));
+        let (cost, encoded) = after_version.and_then(|rest| rest.split_once('$')).ok_or(MalformedHash::Form)?;
+        let values: Option<Vec<usize>> =
+            encoded.bytes().map(|byte| DIGITS.iter().position(|digit| *digit == byte)).collect();
+        let values = values.filter(|values| values.len() == SALT + HASH).ok_or(MalformedHash::Form)?;
+        // 16 bytes and 23: the last digit of each has bits to spare, which are zero.
+        if values[SALT - 1] % 16 != 0 || values[SALT + HASH - 1] % 4 != 0 {
+            return Err(MalformedHash::Form);
+        }
+        if cost.len() != 2 || !cost.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(MalformedHash::Form);
+        }
+        match cost.parse::<u32>() {
+            Ok(4..=MAX_COST) => Ok(Self(text.to_owned())),
+            _ => Err(MalformedHash::Cost),
+        }
+    }
+
     /// A hash as bcrypt wrote it, or as the store kept it.
     pub fn from_stored(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -212,6 +263,35 @@ mod tests {
         let of_31_bytes = format!("{SHA256_SCHEME}{}", BASE64_STANDARD.encode([0; 31]));
         for bad in ["", "{SHA256}", "{SHA256}junk", "{SHA512}AAAA", "$argon2id$", &of_31_bytes] {
             assert!(SecretHash::from_stored(bad.to_owned()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn other_systems_hashes_have_one_form() {
+        // PHP's example of crypt(3), and two of OpenBSD's.
+        let php = "$2a$07$usesomesillystringfore2uDLvp1Ii2e./U9C8sBjqp8I90dH6hi";
+        for good in [php, &php.replace("$2a$", "$2b$"), &php.replace("$2a$07", "$2y$14"), &php.replace("$07$", "$04$")]
+        {
+            assert_eq!(BcryptHash::parse(good).expect(good).expose(), good);
+        }
+        for (bad, expected) in [
+            (String::new(), MalformedHash::Form),
+            (php.replace("$2a$", "$2x$"), MalformedHash::Form),
+            (php.replace("$2a$", "$2$"), MalformedHash::Form),
+            (format!("{php}x"), MalformedHash::Form),
+            (php[..59].to_owned(), MalformedHash::Form),
+            (php.replace("silly", "sill\u{e9}"), MalformedHash::Form),
+            (php.replace("silly", "sil-y"), MalformedHash::Form),
+            (format!(" {}", &php[..59]), MalformedHash::Form),
+            (php.replace("$07$", "$7$"), MalformedHash::Form),
+            (php.replace("$07$", "$+7$"), MalformedHash::Form),
+            // Bits that no salt and no hash has.
+            (php.replace("fore2u", "forf2u"), MalformedHash::Form),
+            (php.replace("dH6hi", "dH6hj"), MalformedHash::Form),
+            (php.replace("$07$", "$03$"), MalformedHash::Cost),
+            (php.replace("$07$", "$15$"), MalformedHash::Cost),
+        ] {
+            assert_eq!(BcryptHash::parse(&bad).err(), Some(expected), "{bad}");
         }
     }
 

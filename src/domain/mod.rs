@@ -13,6 +13,7 @@ mod base62;
 pub mod credential;
 pub mod digest;
 pub mod keys;
+pub mod legacy;
 pub mod password;
 pub mod signing;
 pub mod web_token;

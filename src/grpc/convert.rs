@@ -28,6 +28,9 @@ use crate::{
 
 pub(super) type Converted<T> = Result<T, BadField>;
 
+/// What is wrong with a token that is to have both.
+pub(super) const INHERITS_AND_SCOPES: &str = "a token that inherits permissions has no scopes of its own";
+
 /// Of a well-formed span.
 const MAX_NANOS: u32 = 999_999_999;
 
@@ -190,8 +193,7 @@ pub(super) fn issue_token(message: proto::IssueTokenRequest) -> Converted<IssueT
     } = message;
     let asked_scopes = scopes("scopes", &asked_scopes)?;
     if inherits_permissions && !asked_scopes.is_empty() {
-        let problem = "a token that inherits permissions has no scopes of its own";
-        return Err(BadField::new("scopes", "INVALID_SCOPE", problem));
+        return Err(BadField::new("scopes", "INVALID_SCOPE", INHERITS_AND_SCOPES));
     }
     Ok(IssueToken {
         account: own_or_account_id(&account_id)?,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod convert;
+mod imports;
 mod introspect;
 mod layers;
 mod request;

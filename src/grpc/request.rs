@@ -64,13 +64,6 @@ pub(super) fn visitor<T>(request: &mut Request<T>) -> Result<Visitor, Status> {
     request.extensions_mut().remove().ok_or_else(|| status::refused(&Refusal::NoCredential))
 }
 
-/// Answers an RPC that this version does not have yet: to callers who may not
-/// call it, that makes no difference.
-pub(super) fn permit_unimplemented<T, U>(request: &Request<T>, operation: Operation) -> Result<U, Status> {
-    permit(request, operation)?;
-    Err(status::not_implemented())
-}
-
 /// Puts `DoorService` around the routes.
 #[derive(Clone, Debug)]
 pub struct DoorLayer {

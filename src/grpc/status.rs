@@ -100,11 +100,6 @@ pub(super) fn not_permitted() -> Status {
     plain(Code::PermissionDenied, "NOT_PERMITTED", "the caller may not do this")
 }
 
-/// An RPC of the contract that this version does not have yet.
-pub(super) fn not_implemented() -> Status {
-    plain(Code::Unimplemented, "NOT_IMPLEMENTED", "this version does not implement the RPC")
-}
-
 /// A fault of the database: never an answer, and mostly worth another try.
 pub(super) fn unavailable(error: &store::Error) -> Status {
     match error {
@@ -168,6 +163,33 @@ fn scope_not_granted(message: String, scopes: String) -> Status {
     Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
+/// A refusal of one of many: which one it is stands in its message, in its fields'
+/// paths and in its metadata.
+fn of_token(index: usize, refusal: Status) -> Status {
+    let mut details = refusal.get_error_details();
+    let Some(info) = details.error_info().cloned() else {
+        return refusal;
+    };
+    let parent = format!("tokens[{index}]");
+    let mut metadata = info.metadata;
+    metadata.insert("index".to_owned(), index.to_string());
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    details.set_error_info(info.reason, info.domain, metadata);
+    let message = if violations.is_empty() {
+        format!("{parent}: {}", refusal.message())
+    } else {
+        format!("{parent}.{}", refusal.message())
+    };
+    let violations: Vec<_> = violations
+        .into_iter()
+        .map(|violation| tonic_types::FieldViolation { field: format!("{parent}.{}", violation.field), ..violation })
+        .collect();
+    if !violations.is_empty() {
+        details.set_bad_request(violations);
+    }
+    Status::with_error_details(refusal.code(), message, details)
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -225,6 +247,12 @@ impl From<Error> for Status {
             Error::TokenEnded => plain(Code::FailedPrecondition, "TOKEN_ENDED", message),
             Error::SecretNotFound => plain(Code::NotFound, "SECRET_NOT_FOUND", message),
             Error::LastSecret => plain(Code::FailedPrecondition, "LAST_SECRET", message),
+            Error::LookupHintWanted => BadField::new("lookup_hint", "LOOKUP_HINT_REQUIRED", message).into(),
+            Error::InvalidLookupHint => BadField::new("lookup_hint", "INVALID_LOOKUP_HINT", message).into(),
+            Error::TooManyCandidates => plain(Code::FailedPrecondition, "TOO_MANY_CANDIDATES", message),
+            Error::HashTaken => plain(Code::AlreadyExists, "HASH_TAKEN", message),
+            Error::CreatedInFuture => BadField::new("create_time", "INVALID_CREATE_TIME", message).into(),
+            Error::OfToken { index, error } => of_token(index, Self::from(*error)),
         }
     }
 }

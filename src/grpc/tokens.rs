@@ -3,8 +3,8 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Door, convert, introspect,
-    request::{permit, permit_unimplemented, visitor},
+    Door, convert, imports, introspect,
+    request::{permit, visitor},
     status::BadField,
     token_changes,
 };
@@ -141,7 +141,10 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ImportTokensRequest>,
     ) -> Result<Response<proto::ImportTokensResponse>, Status> {
-        permit_unimplemented(&request, Operation::ImportTokens)
+        let permit = permit(&request, Operation::ImportTokens)?;
+        let import = imports::import(request.into_inner())?;
+        let imported = self.authority.import_tokens(permit, import).await?;
+        Ok(Response::new(imports::response(imported)))
     }
 
     async fn introspect(

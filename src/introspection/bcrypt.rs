@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::domain::{credential::Secret, digest::BcryptHash, password::Password};
+use crate::domain::{credential::Secret, digest::BcryptHash, legacy::Legacy, password::Password};
 
 /// When a caller that found the queue full may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -71,6 +71,19 @@ impl Bcrypt {
     /// is nobody's.
     pub async fn verify(&self, unverified: Secret, hash: BcryptHash) -> Result<bool, Busy> {
         self.run(move || bcrypt::non_truncating_verify(unverified.expose(), hash.expose()).unwrap_or(false)).await
+    }
+
+    /// Whether another system hashed this. What bcrypt would take a part of alone
+    /// is nobody's.
+    pub async fn verify_legacy(&self, unverified: Legacy, hash: BcryptHash) -> Result<bool, Busy> {
+        if !unverified.may_be_hashed() {
+            return Ok(false);
+        }
+        self.run(move || {
+            let whole = unverified.plaintext().expose();
+            bcrypt::non_truncating_verify(whole, hash.expose()).unwrap_or(false)
+        })
+        .await
     }
 
     /// Hashes a password, to be stored.

@@ -23,7 +23,7 @@ const CLOCK: ClockId = ClockId::Monotonic;
 
 /// A point on this machine's monotonic clock, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Instant(u64);
+pub struct Instant(u64);
 
 impl Instant {
     /// Now.

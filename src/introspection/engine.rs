@@ -32,6 +32,8 @@ const REFRESH_AFTER: u32 = 4;
 pub enum Freshness {
     /// It knows all that was committed before the call began.
     Strict,
+    /// It rests on a confirmation that began then or later.
+    Since(Instant),
     /// It rests on a confirmation that began at most so long ago.
     Within(Duration),
 }
@@ -138,6 +140,7 @@ impl Engine {
         };
         match freshness {
             Freshness::Strict => cfg!(feature = "unconfirmed"),
+            Freshness::Since(began) => cfg!(feature = "unconfirmed") || confirmed >= began,
             Freshness::Within(limit) => {
                 let age = confirmed.until(Instant::now());
                 if age > limit / REFRESH_AFTER {

@@ -13,9 +13,11 @@ mod clock;
 mod engine;
 mod extensions;
 mod loading;
+mod locate;
 mod prove;
 mod renewals;
 mod rounds;
+mod search;
 mod turns;
 mod uses;
 mod verdict;
@@ -35,10 +37,13 @@ pub use self::{
 };
 use self::{
     cache::{Known, View},
+    clock::Instant,
     engine::Engine,
     extensions::Extensions,
+    locate::Locator,
     prove::{Compared, Prover},
     renewals::Renewals,
+    search::Search,
 };
 use crate::{
     domain::{
@@ -62,6 +67,7 @@ pub struct Introspector {
     engine: Engine,
     forms: Forms,
     prover: Prover,
+    locator: Locator,
     manage_scope: Option<Scope>,
     staleness: Staleness,
     uses: Uses,
@@ -147,9 +153,11 @@ impl Introspector {
     pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
         let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits, desktop } = parts;
         let (engine, following) = Engine::start(store.clone(), limits, keys.clone());
+        let search = Search::new(store.clone(), keys.clone(), limits.pace.timeout);
         let extensions = Extensions::new(store.clone(), desktop);
         let prover = Prover::new(keys, bcrypt, Renewals::new(store, engine.clone()), remembered_proofs);
-        (Self { engine, forms, prover, manage_scope, staleness, uses: Uses::new(), extensions }, following)
+        let locator = Locator::new(engine.clone(), prover.clone(), search, remembered_proofs);
+        (Self { engine, forms, prover, locator, manage_scope, staleness, uses: Uses::new(), extensions }, following)
     }
 
     /// What was used: each caller once a call, and each subject that was active.
@@ -166,10 +174,55 @@ impl Introspector {
     ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let presented: SmallVec<[_; 1]> =
             inquiries.iter().map(|inquiry| self.forms.recognize(&inquiry.unverified_token)).collect();
+        let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
+        let freshness = freshness.unwrap_or(Freshness::Strict);
+        if !self.forms.legacy().is_empty() && presented.iter().any(Option::is_none) {
+            // Apart, so that calls without any do not carry its state.
+            return Box::pin(self.introspect_legacy(visitor, inquiries, presented, freshness)).await;
+        }
+        self.answer(visitor, inquiries, &presented, freshness, &[]).await
+    }
+
+    /// The same where something was presented that does not say which record is
+    /// its own: it is looked for first.
+    async fn introspect_legacy(
+        &self,
+        visitor: &Visitor,
+        inquiries: &[Inquiry],
+        mut presented: SmallVec<[Option<Form>; 1]>,
+        freshness: Freshness,
+    ) -> Result<Result<Answered, InactiveReason>, Fault> {
+        let began = Instant::now();
+        let open = inquiries.iter().enumerate().filter(|(index, _)| presented[*index].is_none());
+        let locating: FuturesUnordered<_> = open
+            .filter_map(|(index, inquiry)| Some((index, self.forms.legacy().recognize(&inquiry.unverified_token)?)))
+            .map(|(index, legacy)| async move { (index, self.locator.locate(legacy, freshness).await) })
+            .collect();
+        let mut busy = Vec::new();
+        for (index, located) in locating.collect::<Vec<_>>().await {
+            match located {
+                Ok(form) => presented[index] = form,
+                Err(Fault::Busy(too_much)) => busy.push((index, too_much)),
+                Err(fault @ Fault::Store(_)) => return Err(fault),
+            }
+        }
+        // What was confirmed since is as fresh as strict: the call came before.
+        let freshness = freshness.max(Freshness::Since(began));
+        self.answer(visitor, inquiries, &presented, freshness, &busy).await
+    }
+
+    /// Answers for what was presented, but for what there was too much to prove.
+    async fn answer(
+        &self,
+        visitor: &Visitor,
+        inquiries: &[Inquiry],
+        presented: &[Option<Form>],
+        freshness: Freshness,
+        busy: &[(usize, Busy)],
+    ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let subjects = presented.iter().flatten();
         let ids: SmallVec<[_; 2]> = [visitor.credential].into_iter().chain(subjects.map(Form::id)).collect();
-        let freshness = inquiries.iter().map(|inquiry| self.staleness.freshness(inquiry.max_staleness)).min();
-        let view = self.engine.view(&ids, freshness.unwrap_or(Freshness::Strict)).await?;
+        let view = self.engine.view(&ids, freshness).await?;
 
         let (caller, subjects) = view.known.split_first().expect("the caller is the first that was asked for");
         let caller = match self.visitor(visitor, caller.as_ref(), &view) {
@@ -181,11 +234,14 @@ impl Introspector {
             .iter()
             .map(|presented| presented.as_ref().map(|presented| (presented, known.next().and_then(Option::as_ref))))
             .collect();
-        let proofs = self.prove_all(&subjects, &view).await;
+        let mut proofs = self.prove_all(&subjects, &view).await;
+        for (index, busy) in busy {
+            proofs[*index] = Err(*busy);
+        }
         let verdicts = inquiries.iter().zip(subjects.into_iter().zip(proofs)).map(|(inquiry, (subject, proof))| {
             let proof = proof?;
             let (evidence, known) = match subject {
-                None => (Evidence::Malformed, None),
+                None => (self.unrecognized(&inquiry.unverified_token), None),
                 Some((presented, known)) => (evidence(presented, known, proof), known),
             };
             let verdict = Verdict::of(evidence, known, &inquiry.question, view.policy(), view.now);
@@ -200,10 +256,11 @@ impl Introspector {
     /// Recognizes a caller of this service by the credential that it presents, as
     /// of now; the reason why it is none is for the log.
     pub async fn authenticate(&self, unverified: &str, call: Call) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let Some(presented) = self.forms.recognize(unverified) else {
-            return Ok(Err(InactiveReason::Malformed));
+        let (presented, freshness) = match self.present(unverified).await? {
+            Ok(presented) => presented,
+            Err(reason) => return Ok(Err(reason)),
         };
-        let view = self.engine.view(&[presented.id()], Freshness::Strict).await?;
+        let view = self.engine.view(&[presented.id()], freshness).await?;
         let known = view.known.first().and_then(Option::as_ref);
         let proof = self.prove(&presented, known, &view).await?;
         let caller = self.caller(evidence(&presented, known, proof), &view, call);
@@ -213,7 +270,8 @@ impl Introspector {
     /// Who a caller was when it was last heard of: nothing is to be done for it
     /// before it is confirmed.
     pub fn unconfirmed(&self, unverified: &str, call: Call) -> Option<Caller> {
-        let presented = self.forms.recognize(unverified)?;
+        let remembered = || self.locator.recall(self.forms.legacy().recognize(unverified)?);
+        let presented = self.forms.recognize(unverified).or_else(remembered)?;
         let view = self.engine.glance(&[presented.id()])?;
         let known = view.known.first()?.as_ref();
         let Compared::Proved(secret) = self.compare(&presented, known?) else {
@@ -232,15 +290,35 @@ impl Introspector {
     /// Whose secret this is, whether or not its credential is still good. One
     /// that a rotation has ended is nobody's: who holds it may end nothing.
     pub async fn identify(&self, unverified: &str) -> Result<Option<(CredentialId, SecretId)>, Fault> {
-        let Some(presented) = self.forms.recognize(unverified) else {
+        let Ok((presented, freshness)) = self.present(unverified).await? else {
             return Ok(None);
         };
-        let view = self.engine.view(&[presented.id()], Freshness::Strict).await?;
+        let view = self.engine.view(&[presented.id()], freshness).await?;
         let Some(known) = view.known.first().and_then(Option::as_ref) else {
             return Ok(None);
         };
         let proof = self.prove(&presented, Some(known), &view).await?;
         Ok(proof.filter(|secret| known.record.is_live(*secret, view.now)).map(|secret| (presented.id(), secret)))
+    }
+
+    /// Which record it is that was presented, or claims to be, and how fresh what
+    /// is known of it has to be; or why it is none.
+    async fn present(&self, unverified: &str) -> Result<Result<(Form, Freshness), InactiveReason>, Fault> {
+        if let Some(form) = self.forms.recognize(unverified) {
+            return Ok(Ok((form, Freshness::Strict)));
+        }
+        let Some(legacy) = self.forms.legacy().recognize(unverified) else {
+            return Ok(Err(InactiveReason::Malformed));
+        };
+        let began = Instant::now();
+        let located = Box::pin(self.locator.locate(legacy, Freshness::Strict)).await?;
+        Ok(located.map(|form| (form, Freshness::Since(began))).ok_or(InactiveReason::Unknown))
+    }
+
+    /// What does not say which record is its own, and was not found: it may have a
+    /// form of another system's.
+    fn unrecognized(&self, unverified: &str) -> Evidence<'static> {
+        if self.forms.legacy().recognize(unverified).is_some() { Evidence::Unknown } else { Evidence::Malformed }
     }
 
     fn visitor(&self, visitor: &Visitor, known: Option<&Known>, view: &View) -> Result<Caller, InactiveReason> {

@@ -11,12 +11,17 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use quick_cache::sync::Cache;
 
-use super::{Bcrypt, Busy, renewals::Renewals, turns::Turns};
+use super::{
+    Bcrypt, Busy,
+    renewals::Renewals,
+    turns::{Target, Turns},
+};
 use crate::{
     domain::{
-        credential::Form,
+        credential::{Form, Plaintext},
         digest::{BcryptHash, SecretHash, Sha256Digest},
         id::{CredentialId, SecretId},
+        legacy::Legacy,
         record::{Record, SecretRecord},
         time::Timestamp,
     },
@@ -63,6 +68,12 @@ impl Prover {
         Self { keys, bcrypt, renewals, turns: Turns::default(), remembered }
     }
 
+    /// What stands for a credential in this process's memory.
+    pub(super) fn digest(&self, credential: &Plaintext) -> [u8; 32] {
+        let digest = hmac::sign(&self.remembered.key, credential.expose().as_bytes());
+        digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes")
+    }
+
     /// Which of the record's secrets was presented, if any. Ended ones are nobody's
     /// way in: bcrypt does not run for them.
     pub(super) async fn prove(
@@ -94,12 +105,15 @@ impl Prover {
             let stored = secret.fingerprint.as_ref();
             match stored.and_then(|(key, stored)| Some((keys.ring().get(key)?, stored))) {
                 None => match &secret.hash {
-                    SecretHash::Bcrypt(hash) => open.push((secret, hash)),
+                    SecretHash::Bcrypt(hash) if presented.unverified_secret().is_some() => open.push((secret, hash)),
+                    SecretHash::LegacyBcrypt(hash) if presented.legacy().is_some_and(Legacy::may_be_hashed) => {
+                        open.push((secret, hash));
+                    }
                     SecretHash::Sha256(digest) if Sha256Digest::of(presented.plaintext().expose()).matches(digest) => {
                         self.renew(presented, record.id, secret);
                         return Compared::Proved(secret.id);
                     }
-                    SecretHash::Sha256(_) => {}
+                    SecretHash::Bcrypt(_) | SecretHash::LegacyBcrypt(_) | SecretHash::Sha256(_) => {}
                 },
                 Some((key, stored)) if key.fingerprint(presented.plaintext()).matches(stored) => {
                     self.renew(presented, record.id, secret);
@@ -121,12 +135,7 @@ impl Prover {
         secret: &SecretRecord,
         hash: &BcryptHash,
     ) -> Result<bool, Busy> {
-        // What is signed is not hashed by bcrypt.
-        let Some(unverified) = presented.unverified_secret().cloned() else {
-            return Ok(false);
-        };
-        let digest = hmac::sign(&self.remembered.key, presented.plaintext().expose().as_bytes());
-        let digest: [u8; 32] = digest.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes");
+        let digest = self.digest(presented.plaintext());
         if let Some(proved) = self.remembered.proofs.get(&(digest, secret.id)) {
             if proved {
                 self.renew(presented, credential, secret);
@@ -136,8 +145,13 @@ impl Prover {
         let (prover, presented, secret, hash) = (self.clone(), presented.clone(), secret.clone(), hash.clone());
         detached(async move {
             let run = async {
-                let _turn = prover.turns.take(secret.id).await.ok_or_else(Busy::now)?;
-                let proved = prover.bcrypt.verify(unverified, hash).await?;
+                let _turn = prover.turns.take(target(&presented, &secret)).await.ok_or_else(Busy::now)?;
+                let proved = match &presented {
+                    Form::Opaque(presented) => prover.bcrypt.verify(presented.unverified_secret.clone(), hash).await?,
+                    // What is signed is not hashed by bcrypt.
+                    Form::Signed(_) => false,
+                    Form::Legacy(located) => prover.bcrypt.verify_legacy(located.legacy.clone(), hash).await?,
+                };
                 if proved {
                     prover.renew(&presented, credential, &secret);
                 }
@@ -159,5 +173,14 @@ impl Prover {
         if secret.fingerprint.as_ref().is_none_or(|(key, _)| key != current.id()) {
             self.renewals.offer(current, presented.plaintext(), credential, secret);
         }
+    }
+}
+
+/// At what guesses take turns: at an imported token they are guesses at all that
+/// share its hint.
+fn target(presented: &Form, secret: &SecretRecord) -> Target {
+    match presented {
+        Form::Opaque(_) | Form::Signed(_) => Target::Secret(secret.id),
+        Form::Legacy(located) => Target::Hint(located.legacy.hint().into()),
     }
 }

@@ -78,6 +78,7 @@ impl Default for Credentials {
             bcrypt_cost: 10,
             bcrypt_threads: 0,
             bcrypt_queue: 256,
+            legacy: Vec::new(),
         }
     }
 }

@@ -129,3 +129,29 @@ fn every_setting_is_in_the_readme() {
         assert!(readme.contains(&format!("`{key}`")), "{key} is not in the README");
     }
 }
+
+#[test]
+fn legacy_forms_are_told_apart() {
+    let form = |prefix: &str, hint_length: u32| format!("{{ prefix = '{prefix}', hint_length = {hint_length} }}");
+    let legacy = |forms: &[String]| format!("[credentials]\nlegacy = [{}]", forms.join(", "));
+    let settings = merged(&legacy(&[form("utm_", 12), form("abc-", 20)]), &[], &Flags::default()).expect("valid");
+    assert_eq!(settings.credentials.legacy.len(), 2);
+    let tables = "[[credentials.legacy]]\nprefix = 'utm_'\nhint_length = 12";
+    assert_eq!(merged(tables, &[], &Flags::default()).expect("valid").credentials.legacy.len(), 1);
+    let variable = [("TOKEN_AUTHORITY__CREDENTIALS__LEGACY", "[{ prefix = 'utm_', hint_length = 12 }]")];
+    let settings = merged("", &variable, &Flags::default()).expect("valid");
+    assert_eq!(settings.credentials.legacy[0].prefix, "utm_");
+    assert!(settings.to_toml().expect("TOML").contains("[[credentials.legacy]]"));
+
+    for (forms, problem) in [
+        (vec![form("dt_", 12)], "cannot be told from"),
+        (vec![form("svc_old", 12)], "cannot be told from"),
+        (vec![form("utm_", 12), form("utm_live_", 20)], "cannot be told from"),
+        (vec![form("utm_", 4)], "hint_length"),
+        (vec![form("", 4)], "prefix"),
+    ] {
+        let refusal = refusal(&legacy(&forms), &[]);
+        assert!(refusal.contains("credentials.legacy") && refusal.contains(problem), "{refusal}");
+    }
+    assert!(refusal("[[credentials.legacy]]\nprefix = 'utm_'", &[]).contains("hint_length"));
+}

@@ -45,6 +45,17 @@ impl Snapshot {
         query.one(self.connection()).await?.map(convert::account).transpose()
     }
 
+    /// The accounts that other systems call so; those that are not there are
+    /// absent.
+    pub async fn accounts_by_id<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a AccountId>,
+    ) -> Result<Vec<Account>, Error> {
+        let ids = ids.into_iter().map(AccountId::as_str);
+        let query = entity::account::Entity::find().filter(entity::account::Column::AccountId.is_in(ids));
+        query.all(self.connection()).await?.into_iter().map(convert::account).collect()
+    }
+
     pub(super) async fn accounts_by_key(&self, keys: &BTreeSet<AccountKey>) -> Result<Vec<Account>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());

@@ -245,6 +245,7 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
         create_time,
         end_time,
         request_id: _,
+        lookup_hint,
     } = row;
     let unreadable = || Error::unreadable("fingerprint of secret", id);
     let fingerprint = match (key_id, fingerprint) {
@@ -254,9 +255,11 @@ pub(super) fn secret(row: entity::secret::Model) -> Result<SecretRecord, Error> 
         }
         _ => None,
     };
+    let hash = SecretHash::from_stored(bcrypt_hash).ok_or_else(|| Error::unreadable("hash of secret", id))?;
     Ok(SecretRecord {
         id: SecretId::from_uuid(id),
-        hash: SecretHash::from_stored(bcrypt_hash).ok_or_else(|| Error::unreadable("hash of secret", id))?,
+        // Only those that were imported have one.
+        hash: if lookup_hint.is_some() { hash.of_another_system() } else { hash },
         fingerprint,
         create_time: timestamp(create_time)?,
         end_time: optional_timestamp(end_time)?,
@@ -267,6 +270,7 @@ pub(super) fn secret_row(
     credential: CredentialId,
     secret: &SecretRecord,
     request_id: Option<String>,
+    lookup_hint: Option<&str>,
 ) -> entity::secret::Model {
     let SecretRecord { id, hash, fingerprint, create_time, end_time } = secret;
     let (key_id, fingerprint) = fingerprint.as_ref().map(|(key, fingerprint)| (key, fingerprint)).unzip();
@@ -279,5 +283,6 @@ pub(super) fn secret_row(
         create_time: create_time.as_micros(),
         end_time: end_time.map(Timestamp::as_micros),
         request_id,
+        lookup_hint: lookup_hint.map(ToOwned::to_owned),
     }
 }

@@ -207,7 +207,7 @@ impl Transaction {
         secret: &SecretRecord,
         request: Option<SecretRequest<'_>>,
     ) -> Result<(), Error> {
-        let row = convert::secret_row(credential, secret, request.map(SecretRequest::words)).into_active_model();
+        let row = convert::secret_row(credential, secret, request.map(SecretRequest::words), None).into_active_model();
         entity::secret::Entity::insert(row).exec_without_returning(self.connection()).await?;
         Ok(())
     }

@@ -194,6 +194,7 @@ pub(super) mod secret {
         pub create_time: i64,
         pub end_time: Option<i64>,
         pub request_id: Option<String>,
+        pub lookup_hint: Option<String>,
     }
 
     // sea-orm asks for Debug; the hashes stay out of it.

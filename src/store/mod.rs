@@ -15,6 +15,7 @@ mod entity;
 mod error;
 mod fingerprints;
 mod head;
+mod imports;
 mod keys;
 mod lists;
 mod load;
@@ -44,6 +45,7 @@ pub use self::{
     error::Error,
     fingerprints::NewFingerprint,
     head::{Changed, Confirmation, Head, HeadReader, MAX_CHANGES, Since},
+    imports::{Found, FoundBy, Imported, Sought},
     lists::{OverCap, SessionFilter, TokenFilter, TokenStates, Usage},
     load::Fill,
     migrate::MigrateError,

@@ -18,6 +18,7 @@ use crate::support::{
     changes::HOUR,
     contract::rpcs,
     forge, issue_request,
+    legacy::LegacyToken,
     sign_in::{PASSWORD, by_account},
     wire::{Answer, Wire, framed},
 };
@@ -25,12 +26,11 @@ use crate::support::{
 const MANAGE: &str = "tokens:manage";
 
 /// What a cell says for what came back; all else stands there in full.
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 7] = [
     ("yes", "OK"),
     ("no", "PermissionDenied NOT_PERMITTED"),
     ("none", "Unauthenticated CREDENTIAL_REQUIRED"),
     ("bad", "Unauthenticated CREDENTIAL_INVALID"),
-    ("later", "Unimplemented NOT_IMPLEMENTED"),
     ("too much", "PermissionDenied SCOPE_NOT_GRANTED"),
     ("no token", "NotFound TOKEN_NOT_FOUND"),
     ("no account", "NotFound ACCOUNT_NOT_FOUND"),
@@ -197,7 +197,11 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
             vec![(" by id", by_id), (" by secret", by_secret)]
         }
         "RevokeAllTokens" => one(proto::RevokeAllTokensRequest { account_id: ben, ..Default::default() }),
-        "ImportTokens" => one(proto::ImportTokensRequest::default()),
+        "ImportTokens" => {
+            let mut token = LegacyToken::new(targets.cell).by_sha256("ada");
+            token.scopes = texts(&["read"]);
+            one(proto::ImportTokensRequest { tokens: vec![token], ..Default::default() })
+        }
         "Introspect" => one(question("junk", &[])),
         "BatchIntrospect" => one(proto::BatchIntrospectRequest { requests: vec![question("junk", &[])] }),
         "ListDesktopSessions" => one(proto::ListDesktopSessionsRequest { account_id: ada, ..Default::default() }),

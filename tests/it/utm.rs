@@ -1,13 +1,16 @@
 //! UTM's access tokens, by examples/utm.toml alone.
 
 use prost_types::Timestamp;
-use token_authority::proto::v1::{Account, IssueTokenRequest, TokenState, Verdict, issue_token_request::Expiry};
+use token_authority::proto::v1::{
+    Account, ImportedToken, IssueTokenRequest, TokenState, Verdict, issue_token_request::Expiry,
+};
 use tonic::Code;
 
 use crate::support::{
     Actor, Backend, Issued, TestServer, assert_refused,
     calls::{assert_without, question, span},
     issue_request,
+    legacy::LegacyToken,
 };
 
 const ALL_STATES: [TokenState; 4] =
@@ -26,6 +29,7 @@ on_both_databases!(
     a_downgrade_rests_later_tokens_until_there_is_room_again,
     ended_tokens_make_room,
     billing_puts_accounts,
+    a_legacy_key_goes_on_working_beside_tokens,
 );
 
 async fn start(backend: Backend) -> TestServer {
@@ -268,5 +272,53 @@ async fn billing_puts_accounts(backend: Backend) {
     let admin = server.admin().await;
     let stranger = admin.try_issue(issue_request("stranger", "app", &["trading:read"])).await;
     assert_refused(stranger, Code::NotFound, "ACCOUNT_NOT_FOUND");
+    server.end().await;
+}
+
+/// "The legacy X-API-Key: utm_* header still works for tokens issued before the
+/// unification and continues to authenticate against the same scope checks."
+async fn a_legacy_key_goes_on_working_beside_tokens(backend: Backend) {
+    let server = start(backend).await;
+    let admin = server.admin().await;
+    put_on_plan(&admin, "trader", "PRO").await;
+    put_on_plan(&admin, "free", "FREE").await;
+    let minted = admin.issue("trader", "webhook", &["trading:read"]).await;
+    let key = LegacyToken::new(1);
+    server.seen.legacy(&key.0, key.hint());
+    let old = ImportedToken {
+        label: "Connected app".to_owned(),
+        scopes: vec!["trading:write".to_owned()],
+        ..key.by_bcrypt("trader")
+    };
+    let id = admin.import(vec![old]).await.remove(0);
+
+    for secret in [&minted.secret, &key.0] {
+        let answer = admin.try_introspect(question(secret, &["trading:read"])).await.unwrap();
+        assert_eq!((answer.verdict(), answer.account_id.as_str()), (Verdict::Allowed, "trader"));
+        let answer = admin.try_introspect(question(secret, &["signals:write"])).await.unwrap();
+        assert_eq!(answer.verdict(), Verdict::InsufficientScope);
+        assert_eq!(answer.missing_scopes, ["signals:write"]);
+    }
+    let unknown = ImportedToken { scopes: vec!["trading:all".to_owned()], ..LegacyToken::new(2).by_bcrypt("trader") };
+    let error = assert_refused(admin.try_import(vec![unknown]).await, Code::InvalidArgument, "UNKNOWN_SCOPE");
+    assert_eq!(error.field_violations[0].field, "tokens[0].scopes");
+
+    // Legacy keys live on plans without room, and take none from tokens.
+    let on_free = LegacyToken::new(3);
+    admin.import_one("free", &on_free).await;
+    assert!(admin.introspect(&on_free.0).await.active);
+    change_plan(&admin, "trader", "FREE").await;
+    assert!(admin.introspect(&key.0).await.active);
+    assert!(!admin.introspect(&minted.secret).await.active);
+    change_plan(&admin, "trader", "PRO").await;
+    for number in 2..=10 {
+        admin.issue("trader", &format!("app {number}"), &["trading:read"]).await;
+    }
+    let eleventh = admin.try_issue(issue_request("trader", "app 11", &["trading:read"])).await;
+    assert_refused(eleventh, Code::PermissionDenied, "TOKEN_LIMIT_REACHED");
+
+    // It is revoked like any other.
+    admin.revoke(&id).await.unwrap();
+    assert!(!admin.introspect(&key.0).await.active);
     server.end().await;
 }

@@ -260,7 +260,8 @@ async fn check_room(opened: &Opened, account: &Account) -> Result<(), Error> {
     })
 }
 
-async fn make_account(transaction: &Transaction, id: &AccountId) -> Result<bool, Error> {
+/// Makes an account that nobody has put yet; tells whether it did.
+pub(in crate::authority) async fn make_account(transaction: &Transaction, id: &AccountId) -> Result<bool, Error> {
     let now = transaction.now().await?;
     let account = Account::new(AccountKey::at(now, random::bytes()), id.clone(), now, Uuid::new_v4());
     Ok(transaction.insert_account_unless_known(&account).await?)

@@ -9,6 +9,7 @@ mod update;
 
 use std::collections::BTreeSet;
 
+pub(super) use self::issue::make_account;
 pub use self::{
     issue::{Expiry, IssueToken},
     revoke::RevokeTarget,

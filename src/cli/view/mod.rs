@@ -33,7 +33,7 @@ pub(super) use self::{
     session::{SessionEnded, SessionView, SessionsListed},
     signed_in::{SignedIn, SignedOut},
     table::{Card, Listing},
-    token::{TokenRevoked, TokenShown, TokenView, TokensListed, TokensRevoked},
+    token::{TokenRevoked, TokenShown, TokenView, TokensImported, TokensListed, TokensRevoked},
 };
 
 /// Something that can be shown.

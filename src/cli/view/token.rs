@@ -241,3 +241,22 @@ impl View for TokensRevoked {
         Card::new().field("Revoked", &self.revoked_count.to_string()).render()
     }
 }
+
+/// `token import`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct TokensImported {
+    /// How many the file names.
+    pub(in crate::cli) token_count: u64,
+    /// How many of them were not there before.
+    pub(in crate::cli) new_count: u64,
+    /// Whether nothing was done.
+    pub(in crate::cli) dry_run: bool,
+}
+
+impl View for TokensImported {
+    fn table(&self) -> String {
+        let new = if self.dry_run { "New, not imported" } else { "New" };
+        Card::new().field("Tokens", &self.token_count.to_string()).field(new, &self.new_count.to_string()).render()
+    }
+}

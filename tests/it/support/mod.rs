@@ -13,6 +13,7 @@ pub(crate) mod database;
 pub(crate) mod forge;
 pub(crate) mod gate;
 mod keys;
+pub(crate) mod legacy;
 pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod process;
