@@ -3,6 +3,8 @@
 
 use std::{process::Command, sync::Arc};
 
+use migrations::{Migrator, MigratorTrait as _};
+
 use crate::support::{
     Backend, Database, Process,
     postgres::Postgres,
@@ -55,7 +57,8 @@ async fn postgresql_is_migrated_when_somebody_says_so() {
         })
         .collect();
     applied.sort();
-    assert_eq!(applied, ["0 migration(s) applied\n", "1 migration(s) applied\n"]);
+    let all = Migrator::migrations().len();
+    assert_eq!(applied, ["0 migration(s) applied\n".to_owned(), format!("{all} migration(s) applied\n")]);
 
     let server = Process::start_with(&database, without_migrating);
     assert!(server.admin().await.who_am_i().await.is_ok());
