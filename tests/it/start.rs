@@ -3,6 +3,8 @@
 
 use std::{process::Command, sync::Arc};
 
+use migrations::{Migrator, MigratorTrait as _};
+
 use crate::support::{
     Backend, Database, Process,
     postgres::Postgres,
