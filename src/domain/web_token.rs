@@ -168,11 +168,11 @@ impl WebToken {
     }
 }
 
-/// A JSON object; a list of its values would be read as one, too.
+/// A JSON object; a list of its values would be read as one, too. What is passed
+/// over in it is text as well.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    // What is passed over is not looked at, and need be no text.
-    let json = std::str::from_utf8(json).ok()?;
-    if json.starts_with('{') { serde_json::from_str(json).ok() } else { None }
+    let json = str::from_utf8(json).ok().filter(|json| json.starts_with('{'))?;
+    serde_json::from_str(json).ok()
 }
 
 fn is_key_id(text: &str) -> bool {

@@ -301,15 +301,17 @@ async fn a_use_in_the_second_half_moves_the_end(backend: Backend) {
     pass(&server, 14).await;
     assert!(admin.introspect(&early.secret).await.active);
     pass(&server, 2).await;
-    let [before, early_before] = [listed(&admin, &asked_for).await, listed(&admin, &early).await];
+    let used = [&asked_for, &calling];
+    let before = [listed(&admin, &asked_for).await, listed(&admin, &calling).await];
+    let early_before = listed(&admin, &early).await;
     let revision_before: u64 = revision(&server).await.parse().unwrap();
     for _ in 0..5 {
         assert!(admin.introspect(&asked_for.secret).await.active);
         server.actor(&calling.secret).await.who_am_i().await.unwrap();
     }
-    for session in [&asked_for, &calling] {
+    for (session, before) in used.into_iter().zip(&before) {
         until("its end was moved", async || listed(&admin, session).await.expire_time != before.expire_time).await;
-        let late = seconds_left(&listed(&admin, session).await, &before, 16);
+        let late = seconds_left(&listed(&admin, session).await, before, 16);
         assert!((0..60).contains(&late), "{late} s");
         let answer = admin.introspect(&session.secret).await;
         assert_eq!(answer.expire_time, listed(&admin, session).await.expire_time, "it is a change");

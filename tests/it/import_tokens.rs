@@ -159,7 +159,7 @@ async fn a_call_may_be_repeated(backend: Backend) {
 
     let revision = server.database.scalar("SELECT revision FROM head").await;
     for token in &mut tokens {
-        token.label = "another".to_owned();
+        "another".clone_into(&mut token.label);
     }
     let again = admin.try_import(tokens.clone()).await.unwrap();
     assert_eq!((&again.token_ids, again.new_count), (&first.token_ids, 0));

@@ -178,7 +178,9 @@ async fn the_list_and_the_command_tell_of_them(backend: Backend) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_replicas_that_find_it_too_old_at_once_one_makes_another() {
-    let (database, server, _) = started(Backend::Postgres).await;
+    let (database, server, admin) = started(Backend::Postgres).await;
+    // So that the former one is kept.
+    kid_of_a_new_token(&admin).await;
     server.end().await;
     age(&database, 91).await;
     let replicas = [database.clone(), database.replica(), database.replica()];
