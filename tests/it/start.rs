@@ -57,8 +57,8 @@ async fn postgresql_is_migrated_when_somebody_says_so() {
         })
         .collect();
     applied.sort();
-    assert_eq!(applied[0], "0 migration(s) applied\n");
-    assert_ne!(applied[1], applied[0], "one of them applies all");
+    let all = format!("{} migration(s) applied\n", Migrator::migrations().len());
+    assert_eq!(applied, ["0 migration(s) applied\n", &all], "one of them applied all");
 
     let server = Process::start_with(&database, without_migrating);
     assert!(server.admin().await.who_am_i().await.is_ok());
