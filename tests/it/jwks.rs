@@ -69,7 +69,7 @@ async fn another_library_verifies_by_them(backend: Backend) {
 }
 
 async fn a_key_stays_until_its_last_token_expired(backend: Backend) {
-    let lifetime = Duration::from_secs(if backend == Backend::Postgres { 15 } else { 20 });
+    let lifetime = Duration::from_secs(if backend == Backend::Postgres { 8 } else { 12 });
     let server =
         TestServer::configured(backend, None, |settings| settings.sessions.web_lifetime = Span(lifetime)).await;
     let database = server.database.clone();
