@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::{
     Error,
-    report::{failure, warning},
+    report::{failure, progress, warning},
     view::{Minted, Record, View},
 };
 
@@ -69,6 +69,11 @@ impl Console {
     /// Says what is unwise, and goes on.
     pub(super) fn warn(self, message: &str) {
         complain(&warning(message, self.format));
+    }
+
+    /// Says how far a long command is.
+    pub(super) fn tell_progress(self, done: u64, total: u64) {
+        complain(&progress(done, total, self.format));
     }
 }
 

@@ -28,7 +28,9 @@ use crate::{
     proto::v1::{self, imported_token::Hash},
 };
 
-use super::{Error, connection::Session, input::SecretFile, values::parse_time, view::TokensImported};
+use super::{
+    Error, connection::Session, console::Console, input::SecretFile, values::parse_time, view::TokensImported,
+};
 
 /// So many wrong lines are shown.
 const SHOWN: usize = 20;
@@ -128,7 +130,7 @@ pub(super) async fn run(args: ImportArgs, session: &Session) -> Result<(), Error
             Ok(response) => {
                 done.token_count += sent;
                 done.new_count += u64::from(response.new_count.unsigned_abs());
-                progress.advance(sent, done.token_count);
+                progress.advance(sent, done.token_count, session.console);
             }
             Err(error) => {
                 progress.end();
@@ -339,26 +341,19 @@ impl Progress {
         Self { bar, total, said: (!is_terminal).then(|| tokio::time::Instant::now().into()) }
     }
 
-    fn advance(&self, more: u64, done: u64) {
+    fn advance(&self, more: u64, done: u64, console: Console) {
         self.bar.inc(more);
         if let Some(said) = &self.said
             && said.get().elapsed() >= SAY_EVERY
         {
             said.set(tokio::time::Instant::now());
-            // Nowhere is left to say it where standard error is closed.
-            let _ = writeln_stderr(&format!("{done} of {} tokens", self.total));
+            console.tell_progress(done, self.total);
         }
     }
 
     fn end(&self) {
         self.bar.abandon();
     }
-}
-
-fn writeln_stderr(text: &str) -> io::Result<()> {
-    use io::Write as _;
-
-    writeln!(io::stderr().lock(), "{text}")
 }
 
 #[cfg(test)]

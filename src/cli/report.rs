@@ -46,6 +46,23 @@ pub(super) fn warning(message: &str, format: OutputFormat) -> String {
     }
 }
 
+/// How far a long command is.
+pub(super) fn progress(done: u64, total: u64, format: OutputFormat) -> String {
+    #[derive(Serialize)]
+    struct Told {
+        progress: Progress,
+    }
+    #[derive(Serialize)]
+    struct Progress {
+        done: u64,
+        total: u64,
+    }
+    match format {
+        OutputFormat::Json => escaped_json(&Told { progress: Progress { done, total } }),
+        OutputFormat::Table | OutputFormat::Secret => format!("{done} of {total} done"),
+    }
+}
+
 #[derive(Serialize)]
 struct Reported<'a> {
     error: Failure<'a>,
@@ -173,6 +190,7 @@ mod tests {
             warning("unwise", OutputFormat::Json),
             @r#"{"warning":"unwise"}"#
         );
+        assert_snapshot!(progress(3, 5, OutputFormat::Json), @r#"{"progress":{"done":3,"total":5}}"#);
     }
 
     #[test]

@@ -7,16 +7,14 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, ExprTrait as _, FromQueryResult,
-    IntoActiveModel as _, JoinType, QueryFilter as _, QuerySelect as _, QueryTrait, Statement, Value, prelude::Expr,
-};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait as _, FromQueryResult, IntoActiveModel as _, Statement, Value};
 use uuid::Uuid;
 
 use super::{Error, Lock, Snapshot, Store, Transaction, convert, entity};
 use crate::domain::{
     digest::{Fingerprint, Sha256Digest},
     id::{AccountKey, CredentialId},
+    legacy::MAX_CANDIDATES,
     record::Record,
     time::Timestamp,
 };
@@ -140,34 +138,50 @@ fn found(row: Row) -> Option<Found> {
     Some(Found { credential: CredentialId::from_uuid(credential?), by })
 }
 
-/// Three ways, each by an index of its own. By a hint only what has not ended is
-/// found: bcrypt does not run for what has.
-fn query(fingerprints: &str, digests: &str, hints: &str, now: &str) -> String {
-    let columns = "s.credential, s.fingerprint, s.bcrypt_hash, s.lookup_hint";
+const COLUMNS: &str = "s.credential, s.fingerprint, s.bcrypt_hash, s.lookup_hint";
+const BY_FINGERPRINT: &str = "FROM secrets s WHERE s.lookup_hint IS NOT NULL AND s.fingerprint";
+const BY_DIGEST: &str = "FROM secrets s WHERE s.lookup_hint IS NOT NULL AND s.bcrypt_hash";
+const BY_HINT: &str = "FROM secrets s JOIN credentials c ON c.id = s.credential JOIN accounts a ON a.id = c.account \
+                       WHERE s.lookup_hint IS NOT NULL AND s.lookup_hint";
+
+/// What has not ended: bcrypt does not run for what has.
+fn is_live(now: &str) -> String {
     format!(
-        "SELECT 1 AS way, {columns} FROM secrets s WHERE s.lookup_hint IS NOT NULL AND s.fingerprint {fingerprints} \
-         UNION ALL \
-         SELECT 2, {columns} FROM secrets s WHERE s.lookup_hint IS NOT NULL AND s.bcrypt_hash {digests} \
-         UNION ALL \
-         SELECT 3, {columns} FROM secrets s \
-         JOIN credentials c ON c.id = s.credential JOIN accounts a ON a.id = c.account \
-         WHERE s.lookup_hint IS NOT NULL AND s.lookup_hint {hints} AND c.revoke_time IS NULL \
-         AND c.generation >= a.token_generation AND (c.expire_time IS NULL OR c.expire_time > {now}) \
-         AND (s.end_time IS NULL OR s.end_time > {now})"
+        "c.revoke_time IS NULL AND c.generation >= a.token_generation \
+         AND (c.expire_time IS NULL OR c.expire_time > {now}) AND (s.end_time IS NULL OR s.end_time > {now})"
     )
 }
 
+/// Three ways, each by an index of its own, a value at a time: PostgreSQL, which may
+/// not have analyzed the table yet, would else expect many rows for each value, and
+/// read all of it.
 static POSTGRES: LazyLock<String> = LazyLock::new(|| {
+    let each = |way: u8, values: &str, found: String| {
+        format!(
+            "SELECT {way} AS way, m.* FROM unnest({values}) AS sought(v) \
+             CROSS JOIN LATERAL (SELECT {COLUMNS} {found} LIMIT {MAX_CANDIDATES}) AS m"
+        )
+    };
     let now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-    let query = query("= ANY($1)", "= ANY($2)", "= ANY($3)", now);
+    let found = [
+        each(1, "$1::bytea[]", format!("{BY_FINGERPRINT} = sought.v")),
+        each(2, "$2::text[]", format!("{BY_DIGEST} = sought.v")),
+        each(3, "$3::text[]", format!("{BY_HINT} = sought.v AND {}", is_live(now))),
+    ]
+    .join(" UNION ALL ");
     format!(
-        "SELECT pg_is_in_recovery() AS standby, found.* FROM (SELECT 1) AS one LEFT JOIN ({query}) AS found ON true"
+        "SELECT pg_is_in_recovery() AS standby, found.* FROM (SELECT 1) AS one LEFT JOIN ({found}) AS found ON true"
     )
 });
 
 fn embedded_query(fingerprints: usize, digests: usize, hints: usize) -> String {
     let places = |count: usize| format!("IN ({})", vec!["?"; count.next_power_of_two()].join(", "));
-    query(&places(fingerprints), &places(digests), &places(hints), "?")
+    [
+        format!("SELECT 1 AS way, {COLUMNS} {BY_FINGERPRINT} {}", places(fingerprints)),
+        format!("SELECT 2, {COLUMNS} {BY_DIGEST} {}", places(digests)),
+        format!("SELECT 3, {COLUMNS} {BY_HINT} {} AND {}", places(hints), is_live("?")),
+    ]
+    .join(" UNION ALL ")
 }
 
 /// Few different lengths, so that few statements are prepared.
@@ -177,73 +191,64 @@ fn padded<T: Into<Value> + sea_orm::sea_query::Nullable>(items: Vec<T>) -> impl 
     items.into_iter().map(Into::into).chain(padding)
 }
 
+#[derive(FromQueryResult)]
+struct KnownHash {
+    hash: String,
+    credential: Uuid,
+    account: Option<Uuid>,
+}
+
+#[derive(FromQueryResult)]
+struct HintCount {
+    hint: String,
+    tokens: i64,
+}
+
 impl Snapshot {
     /// Which imported tokens have these hashes, and whose they are.
     pub async fn imported_by_hash(
         &self,
         hashes: &[String],
     ) -> Result<HashMap<String, (CredentialId, Option<AccountKey>)>, Error> {
-        use entity::{
-            credential,
-            secret::{Column, Entity},
-        };
-
-        let its_credential =
-            Expr::col((Entity, Column::Credential)).equals((credential::Entity, credential::Column::Id));
-        let mut query = Entity::find()
-            .select_only()
-            .column(Column::BcryptHash)
-            .column(Column::Credential)
-            .expr(Expr::col((credential::Entity, credential::Column::Account)))
-            .filter(Column::LookupHint.is_not_null())
-            .filter(Column::BcryptHash.is_in(hashes));
-        QueryTrait::query(&mut query).join(JoinType::InnerJoin, credential::Entity, its_credential);
-        let rows: Vec<(String, Uuid, Option<Uuid>)> = query.into_tuple().all(self.connection()).await?;
-        let known = rows.into_iter().map(|(hash, credential, account)| {
+        let which = self.each_of(
+            hashes,
+            |hash| format!("JOIN secrets s ON s.lookup_hint IS NOT NULL AND s.bcrypt_hash = {hash} JOIN credentials c ON c.id = s.credential"),
+            |hash| format!("{hash} AS hash, s.credential, c.account"),
+        );
+        let rows = KnownHash::find_by_statement(which).all(self.connection()).await?;
+        let known = rows.into_iter().map(|KnownHash { hash, credential, account }| {
             (hash, (CredentialId::from_uuid(credential), account.map(AccountKey::from_uuid)))
         });
         Ok(known.collect())
     }
 
-    /// How many imported tokens that have not ended have each of these hints; one
-    /// that none has is absent.
+    /// How many imported tokens that have not ended have each of these hints.
     pub async fn live_with_hints(
         &self,
         hints: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<HashMap<String, usize>, Error> {
-        use entity::{
-            account, credential,
-            secret::{Column, Entity},
-        };
-
-        if hints.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let unexpired = |column: Expr| column.clone().is_null().or(column.gt(now.as_micros()));
-        let of_credential = |column| Expr::col((credential::Entity, column));
-        let its_credential = of_credential(credential::Column::Id).equals((Entity, Column::Credential));
-        let its_account = of_credential(credential::Column::Account).equals((account::Entity, account::Column::Id));
-        let of_this_generation = of_credential(credential::Column::Generation)
-            .gte(Expr::col((account::Entity, account::Column::TokenGeneration)));
-        let mut query = Entity::find()
-            .select_only()
-            .column(Column::LookupHint)
-            .column_as(Column::Id.count(), "tokens")
-            .filter(Column::LookupHint.is_not_null())
-            .filter(Column::LookupHint.is_in(hints))
-            .filter(of_credential(credential::Column::RevokeTime).is_null())
-            .filter(of_this_generation)
-            .filter(unexpired(of_credential(credential::Column::ExpireTime)))
-            .filter(unexpired(Expr::col((Entity, Column::EndTime))))
-            .group_by(Column::LookupHint);
-        QueryTrait::query(&mut query).join(JoinType::InnerJoin, credential::Entity, its_credential).join(
-            JoinType::InnerJoin,
-            account::Entity,
-            its_account,
+        let hints: Vec<String> = hints.iter().cloned().collect();
+        let live = is_live(&now.as_micros().to_string());
+        let counts = self.each_of(
+            &hints,
+            |_| String::new(),
+            |hint| format!("{hint} AS hint, (SELECT count(*) {BY_HINT} = {hint} AND {live}) AS tokens"),
         );
-        let rows: Vec<(String, i64)> = query.into_tuple().all(self.connection()).await?;
-        Ok(rows.into_iter().map(|(hint, tokens)| (hint, usize::try_from(tokens).unwrap_or(usize::MAX))).collect())
+        let rows = HintCount::find_by_statement(counts).all(self.connection()).await?;
+        let count = |HintCount { hint, tokens }| (hint, usize::try_from(tokens).unwrap_or(usize::MAX));
+        Ok(rows.into_iter().map(count).collect())
+    }
+
+    /// A statement that looks into the table a value at a time, as a search does.
+    fn each_of(&self, values: &[String], from: impl Fn(&str) -> String, columns: impl Fn(&str) -> String) -> Statement {
+        let backend = self.store().backend();
+        let (sought, value, values): (_, _, Value) = match backend {
+            DbBackend::Postgres => ("unnest($1::text[]) AS sought(value)", "sought.value", values.to_vec().into()),
+            _ => ("json_each(?) AS sought", "sought.value", serde_json::json!(values).to_string().into()),
+        };
+        let query = format!("SELECT {} FROM {sought} {}", columns(value), from(value));
+        Statement::from_sql_and_values(backend, query, [values])
     }
 }
 

@@ -165,7 +165,10 @@ async fn many_imported_tokens_are_proved_once_each(backend: Backend) {
     }
     println!("{backend:?}: killed after {there} of {count} tokens were imported");
     assert_eq!(there % BATCH as u64, 0, "a batch takes effect as a whole");
-    let again: Value = operator.json(&arguments);
+    // Where it takes long, standard error says how far it is.
+    let again = operator.run(&[&arguments[..], &["--output", "json"]].concat());
+    assert_eq!(again.code, 0, "{again:?}");
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(again, json!({ "tokenCount": count, "newCount": count as u64 - there, "dryRun": false }));
     assert_eq!(imported().await, count as u64, "there are no doubles");
     assert!(process.terminate().success());
