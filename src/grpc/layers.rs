@@ -4,7 +4,7 @@
 use std::{
     fmt,
     future::Future,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -111,10 +111,12 @@ where
             credential.set_sensitive(true);
         }
 
-        let inner = span.in_scope(|| self.inner.call(request));
+        // Callers are recognized before there is anything to wait for: a panic there
+        // ends one call, too, and not its connection.
+        let inner = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.inner.call(request))));
         let call = async move {
-            let bounded = tokio::time::timeout(deadline, AssertUnwindSafe(inner).catch_unwind());
-            let mut response = match bounded.await {
+            let answered = async { AssertUnwindSafe(inner?).catch_unwind().await };
+            let mut response = match tokio::time::timeout(deadline, answered).await {
                 Ok(Ok(response)) => explained(response?),
                 Ok(Err(_)) => {
                     // The panic itself is in the log already.
