@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
 use prost::Message;
 use token_authority::{
     client::CallError,
@@ -182,5 +183,5 @@ impl Actor {
 #[track_caller]
 pub(crate) fn assert_without(reply: &impl Message, secret: &str) {
     let digits = &secret.as_bytes()[secret.len() - 38..secret.len() - 6];
-    assert!(!super::server::contains(&reply.encode_to_vec(), digits), "a reply shows the secret again");
+    assert!(memmem::find(&reply.encode_to_vec(), digits).is_none(), "a reply shows the secret again");
 }

@@ -21,7 +21,21 @@ pub(crate) fn keep() {
 
 /// All that was logged.
 pub(crate) fn kept() -> Vec<u8> {
-    LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    since(Mark::default())
+}
+
+/// A place in the log; the default is its beginning.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mark(usize);
+
+/// Where the log ends now.
+pub(crate) fn mark() -> Mark {
+    Mark(LINES.lock().unwrap_or_else(PoisonError::into_inner).len())
+}
+
+/// What was logged from there on.
+pub(crate) fn since(mark: Mark) -> Vec<u8> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)[mark.0..].to_vec()
 }
 
 struct Keeper;
