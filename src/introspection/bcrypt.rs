@@ -1,6 +1,6 @@
 //! Who may hash now? bcrypt is slow on purpose: it runs on a bounded set of
-//! blocking threads behind a bounded queue, and never delays anybody who does
-//! not need it.
+//! threads behind a bounded queue, and never delays anybody who does not need
+//! it.
 
 use std::{
     fmt,
@@ -13,6 +13,8 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use super::background::Background;
+
 use crate::domain::{credential::Secret, digest::BcryptHash, legacy::Legacy, password::Password};
 
 /// When a caller that found the queue full may try again.
@@ -22,6 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Bcrypt {
     cost: u32,
+    background: Arc<Background>,
     // One for each thread.
     threads: Arc<Semaphore>,
     // One for each thread and each place in the queue.
@@ -49,10 +52,16 @@ impl Bcrypt {
     pub fn new(cost: u32, threads: usize, queue: usize) -> Self {
         Self {
             cost,
+            background: Arc::new(Background::new("bcrypt", threads)),
             threads: Arc::new(Semaphore::new(threads)),
             places: Arc::new(Semaphore::new(threads + queue)),
             runs: Arc::new(AtomicU64::new(0)),
         }
+    }
+
+    /// What a hash costs.
+    pub fn cost(&self) -> u32 {
+        self.cost
     }
 
     /// Hashes a secret, to be stored.
@@ -120,7 +129,7 @@ impl Bcrypt {
         let place = self.places.clone().try_acquire_owned().map_err(|_| busy)?;
         let thread = self.threads.clone().acquire_owned().await.map_err(|_| busy)?;
         let runs = self.runs.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let task = self.background.spawn(move || {
             runs.fetch_add(1, Ordering::Relaxed);
             let output = work();
             // Given back by the thread itself: a caller that went away does not
