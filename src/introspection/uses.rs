@@ -1,8 +1,9 @@
 //! What was used since it was last written? Collected in memory, an entry for
 //! each secret, and taken by whoever writes it down.
 //!
-//! It decides nothing. Its size is bounded: over the bound, uses of further
-//! secrets are counted as lost until what is there is taken.
+//! It decides nothing. Its size is bounded: before the bound is reached, whoever
+//! writes is told; over it, uses of further secrets are counted as lost until
+//! what is there is taken.
 
 use std::{
     collections::hash_map::Entry,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt as _};
+use tokio::sync::Notify;
 
 use crate::{
     domain::{id::SecretId, network::ClientAddress, time::Timestamp},
@@ -24,6 +26,8 @@ use crate::{
 const SHARDS: usize = 64;
 /// How many secrets each holds: all together 262,144, in 40 MB.
 const EACH: usize = 4_096;
+/// How many secrets in one of them are a reason to write soon.
+const MANY: usize = EACH / 2;
 
 /// Collects uses.
 #[derive(Clone, Debug)]
@@ -32,17 +36,27 @@ pub struct Uses(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shards: [Mutex<HashMap<SecretId, SecretUses>>; SHARDS],
+    fills_up: Notify,
     lost: AtomicU64,
 }
 
 impl Uses {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { shards: std::array::from_fn(|_| Mutex::default()), lost: AtomicU64::new(0) }))
+        Self(Arc::new(Inner {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            fills_up: Notify::new(),
+            lost: AtomicU64::new(0),
+        }))
     }
 
     /// A secret was used.
     pub(super) fn note(&self, secret: SecretId, time: Timestamp, address: Option<ClientAddress>) {
         self.add(SecretUses { secret, count: 1, last_used_time: time, last_used_address: address });
+    }
+
+    /// Returns once half of the room was taken since it last returned.
+    pub async fn fills_up(&self) {
+        self.0.fills_up.notified().await;
     }
 
     /// Takes what was collected, in the order of secrets: neighbours are written
@@ -89,6 +103,9 @@ impl Uses {
             }
             Entry::Vacant(place) if has_room => {
                 place.insert(new);
+                if shard.len() == MANY {
+                    self.0.fills_up.notify_one();
+                }
             }
             Entry::Vacant(_) => {
                 self.0.lost.fetch_add(new.count, Ordering::Relaxed);
@@ -103,6 +120,7 @@ fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use uuid::Uuid;
 
     use super::*;
@@ -178,6 +196,22 @@ mod tests {
         uses.take();
         uses.note(secret(more_than_fit as u128), time(1), None);
         assert_eq!((uses.take().len(), uses.take_lost()), (1, 0));
+    }
+
+    #[test]
+    fn whoever_writes_is_told_before_there_is_no_room() {
+        let uses = Uses::new();
+        let is_told = |uses: &Uses| uses.fills_up().now_or_never().is_some();
+        let half = SHARDS * MANY;
+        for number in 0..half - SHARDS {
+            uses.note(secret(number as u128), time(1), None);
+        }
+        assert!(!is_told(&uses));
+        for number in half - SHARDS..half {
+            uses.note(secret(number as u128), time(1), None);
+        }
+        assert!(is_told(&uses));
+        assert!(!is_told(&uses), "once");
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! When are uses written down? At each interval, and once more when all calls
-//! have ended. What cannot be written is kept, and tried again.
+//! When are uses written down? Evenly over each interval those of the interval
+//! before, sooner where there are many, and the rest when all calls have ended.
+//! What cannot be written is kept, and tried again.
 
 use std::time::Duration;
 
 use tokio::{
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,13 +46,17 @@ impl Writer {
 async fn run(store: Store, uses: Uses, every: Duration, calls_ended: CancellationToken) {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_last = false;
+    let (mut is_last, mut has_failed) = (false, false);
     while !is_last {
         tokio::select! {
             () = calls_ended.cancelled() => is_last = true,
+            // What could not be written fills it up again.
+            () = uses.fills_up(), if !has_failed => {}
             _ = ticks.tick() => {}
         }
-        if let Err(error) = write(&store, &uses).await {
+        let written = write(&store, &uses, every, &calls_ended).await;
+        has_failed = written.is_err();
+        if let Err(error) = written {
             let what_of_them = if is_last { "are lost" } else { "are kept and tried again" };
             tracing::warn!(error = &error as &dyn std::error::Error, "uses were not written, and {what_of_them}");
         }
@@ -62,9 +67,25 @@ async fn run(store: Store, uses: Uses, every: Duration, calls_ended: Cancellatio
     }
 }
 
-async fn write(store: &Store, uses: &Uses) -> Result<(), store::Error> {
+/// Writes what there is, in batches with pauses between them that come to
+/// `duration`; without pauses once all calls have ended, or there are many again.
+async fn write(
+    store: &Store,
+    uses: &Uses,
+    duration: Duration,
+    calls_ended: &CancellationToken,
+) -> Result<(), store::Error> {
     let taken = uses.take();
+    let batches = taken.len().div_ceil(MAX_USES);
+    let mut pause = duration / u32::try_from(batches.max(1)).unwrap_or(u32::MAX);
     for (number, batch) in taken.chunks(MAX_USES).enumerate() {
+        if number > 0 && !pause.is_zero() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = calls_ended.cancelled() => pause = Duration::ZERO,
+                () = uses.fills_up() => pause = Duration::ZERO,
+            }
+        }
         // Where its outcome is not known, it may be added twice.
         if let Err(error) = store.add_uses(batch).await {
             uses.give_back(taken[number * MAX_USES..].iter().copied());

@@ -127,7 +127,7 @@ impl Default for Introspection {
             timeout: Span(Duration::from_secs(2)),
             max_staleness: Span(Duration::ZERO),
             max_staleness_ceiling: Span(Duration::from_mins(1)),
-            use_interval: Span(Duration::from_secs(10)),
+            use_interval: Span(Duration::from_mins(1)),
         }
     }
 }
