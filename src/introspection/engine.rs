@@ -80,7 +80,7 @@ impl Engine {
     pub(super) fn start(store: Store, limits: Limits, keys: Arc<KeysAtHand>) -> (Self, JoinHandle<()>) {
         let shared = Arc::new(Shared::new(limits.cache_bytes));
         let rounds = tokio::spawn(Rounds::new(shared.clone(), store.head_reader(), limits.pace, keys).run());
-        let loading = Loading::new(store.clone(), shared.clone(), limits.pace.timeout);
+        let loading = Loading::new(store.clone(), shared.clone(), limits.pace);
         (Self { store, shared, loading }, rounds)
     }
 

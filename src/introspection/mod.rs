@@ -6,6 +6,7 @@
 //! nothing changed since: what was committed before a call began is in its
 //! answer, unless it allows for staleness. Proofs are remembered, since they cannot change; verdicts never are.
 
+mod background;
 mod batch;
 mod bcrypt;
 mod cache;
@@ -14,6 +15,7 @@ mod engine;
 mod extensions;
 mod loading;
 mod locate;
+mod pool;
 mod prove;
 mod renewals;
 mod rounds;
@@ -153,7 +155,7 @@ impl Introspector {
     pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
         let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits, desktop } = parts;
         let (engine, following) = Engine::start(store.clone(), limits, keys.clone());
-        let search = Search::new(store.clone(), keys.clone(), limits.pace.timeout);
+        let search = Search::new(store.clone(), keys.clone(), limits.pace);
         let extensions = Extensions::new(store.clone(), desktop);
         let prover = Prover::new(keys, bcrypt, Renewals::new(store, engine.clone()), remembered_proofs);
         let locator = Locator::new(engine.clone(), prover.clone(), search, remembered_proofs);

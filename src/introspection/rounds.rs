@@ -106,6 +106,8 @@ enum StartOver {
     TooMany,
     #[error("a change names what this version does not know")]
     UnknownSubject,
+    #[error("the changes since what was known took longer than a round may")]
+    TooMuch,
 }
 
 /// The state of the one task.
@@ -120,12 +122,14 @@ pub(super) struct Rounds {
     recent: VecDeque<Changed>,
     pending: Vec<Arc<Fill>>,
     failing: bool,
+    // Whether the last round ended while it was catching up.
+    catching_up: bool,
 }
 
 impl Rounds {
     pub(super) fn new(shared: Arc<Shared>, head: HeadReader, pace: Pace, keys: Arc<KeysAtHand>) -> Self {
         let (recent, pending) = (VecDeque::new(), Vec::new());
-        Self { shared, head, pace, keys, applied: None, recent, pending, failing: false }
+        Self { shared, head, pace, keys, applied: None, recent, pending, failing: false, catching_up: false }
     }
 
     /// Works, round after round, until it is dropped.
@@ -206,8 +210,14 @@ impl Rounds {
 
     /// Brings the cache to where the database is.
     async fn catch_up(&mut self) -> Result<(), store::Error> {
-        let since = self.head.since(self.applied.map_or(i64::MAX, |applied| applied.revision)).await?;
-        match missed(self.applied, &since) {
+        // What was too much for one round is too much for the next as well.
+        let too_much = std::mem::replace(&mut self.catching_up, true);
+        let from = self.applied.filter(|_| !too_much).map_or(i64::MAX, |applied| applied.revision);
+        let since = self.head.since(from).await;
+        self.catching_up = false;
+        let since = since?;
+        let missed = if too_much { Err(StartOver::TooMuch) } else { missed(self.applied, &since) };
+        match missed {
             Ok(missed) => {
                 let subjects = || missed.iter().filter_map(|change| change.subjects.as_ref()).flatten();
                 self.shared.cache.publish(since.head, subjects());

@@ -5,14 +5,14 @@
 //!
 //! A search begins after its callers came: it finds what was committed before.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
+use super::{
+    pool::{Full, Pool, Work},
+    rounds::Pace,
+};
 use crate::{
     domain::{
         digest::{Fingerprint, Sha256Digest},
@@ -22,13 +22,6 @@ use crate::{
     keys::KeysAtHand,
     store::{self, Found, FoundBy, Sought, Store},
 };
-
-/// So many statements search at a time.
-const SEARCHERS: usize = 2;
-/// A statement searches for what waits, up to so many.
-const MAX_SOUGHT: usize = 256;
-/// So many may wait.
-const MAX_WAITING: usize = 8_192;
 
 type Answer = Result<Candidates, Arc<store::Error>>;
 
@@ -44,16 +37,14 @@ pub(super) struct Candidates {
 /// Searches for what says nothing of its record.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
-    store: Store,
     keys: Arc<KeysAtHand>,
-    timeout: Duration,
-    queue: Arc<Mutex<Queue>>,
+    pool: Pool<Searcher>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Job>,
-    searchers: usize,
+#[derive(Debug)]
+struct Searcher {
+    store: Store,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -66,21 +57,10 @@ struct Job {
     answer: oneshot::Sender<Answer>,
 }
 
-/// A searcher's place, which is given back even where it panics.
-struct Place(Option<Arc<Mutex<Queue>>>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(queue) = self.0.take() {
-            lock(&queue).searchers -= 1;
-        }
-    }
-}
-
 impl Search {
-    /// Searches in `store`; a caller waits no longer than `timeout` for it.
-    pub(super) fn new(store: Store, keys: Arc<KeysAtHand>, timeout: Duration) -> Self {
-        Self { store, keys, timeout, queue: Arc::default() }
+    /// Searches in `store`, at that pace.
+    pub(super) fn new(store: Store, keys: Arc<KeysAtHand>, Pace { interval, timeout }: Pace) -> Self {
+        Self { keys, pool: Pool::new(Searcher { store, timeout }, interval) }
     }
 
     /// The records that may be its own.
@@ -92,55 +72,39 @@ impl Search {
             hint: legacy.may_be_hashed().then(|| legacy.hint().to_owned()),
             answer,
         };
-        {
-            let mut queue = lock(&self.queue);
-            if queue.waiting.len() >= MAX_WAITING {
-                return Err(Arc::new(store::Error::Overloaded));
-            }
-            queue.waiting.push_back(job);
-            if queue.searchers < SEARCHERS {
-                queue.searchers += 1;
-                tokio::spawn(self.clone().work(Place(Some(self.queue.clone()))));
-            }
-        }
+        self.pool.push(job).map_err(|Full| Arc::new(store::Error::Overloaded))?;
         // A searcher that panicked answers nobody.
         answered.await.unwrap_or_else(|_| Err(Arc::new(store::Error::TimedOut)))
     }
+}
 
-    async fn work(self, mut place: Place) {
-        loop {
-            let jobs: Vec<Job> = {
-                let mut queue = lock(&self.queue);
-                if queue.waiting.is_empty() {
-                    // Within the same lock: who comes next starts another searcher.
-                    queue.searchers -= 1;
-                    place.0 = None;
-                    return;
+impl Work for Searcher {
+    type Job = Job;
+    const WORKERS: usize = 2;
+    const MAX_SIZE: usize = 256;
+    const MAX_WAITING: usize = 8_192;
+
+    fn size(_job: &Job) -> usize {
+        1
+    }
+
+    async fn work(&self, jobs: Vec<Job>) {
+        match self.store.search_imported(sought(&jobs), self.timeout).await.map(Index::of) {
+            Ok(index) => {
+                for job in jobs {
+                    let candidates = index.candidates(&job);
+                    // Who no longer waits misses nothing.
+                    let _ = job.answer.send(Ok(candidates));
                 }
-                let next = queue.waiting.len().min(MAX_SOUGHT);
-                queue.waiting.drain(..next).collect()
-            };
-            match self.store.search_imported(sought(&jobs), self.timeout).await.map(Index::of) {
-                Ok(index) => {
-                    for job in jobs {
-                        let candidates = index.candidates(&job);
-                        // Who no longer waits misses nothing.
-                        let _ = job.answer.send(Ok(candidates));
-                    }
-                }
-                Err(error) => {
-                    let error = Arc::new(error);
-                    for job in jobs {
-                        let _ = job.answer.send(Err(error.clone()));
-                    }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for job in jobs {
+                    let _ = job.answer.send(Err(error.clone()));
                 }
             }
         }
     }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sought(jobs: &[Job]) -> Sought {

@@ -40,7 +40,8 @@ impl Store {
                 .column(Column::KeyId)
                 .filter(Column::Id.is_in(new.keys().map(|secret| secret.uuid())))
                 .order_by_asc(Column::Id)
-                .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+                // Beside those who write down that it was used.
+                .lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked)
                 .into_tuple()
                 .all(transaction.connection())
                 .await?;

@@ -10,7 +10,11 @@ use std::{
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait as _, FromQueryResult, IntoActiveModel as _, Statement, Value};
 use uuid::Uuid;
 
-use super::{Error, Lock, Snapshot, Store, Transaction, convert, entity};
+use super::{
+    Error, Lock, Snapshot, Store, Transaction,
+    arrays::{EACH_OF_HEX, EACH_OF_TEXTS, hex_array, text_array},
+    convert, entity,
+};
 use crate::domain::{
     digest::{Fingerprint, Sha256Digest},
     id::{AccountKey, CredentialId},
@@ -108,10 +112,9 @@ impl Store {
                 [fingerprints.into(), digests.into(), hints.into()],
             ),
             backend => {
-                let query = embedded_query(fingerprints.len(), digests.len(), hints.len());
-                let now = [Value::from(self.embedded_time())].into_iter().cycle().take(2);
-                let values = padded(fingerprints).chain(padded(digests)).chain(padded(hints)).chain(now);
-                Statement::from_sql_and_values(backend, query, values)
+                let now = Value::from(self.embedded_time());
+                let values = [hex_array(fingerprints), text_array(digests), text_array(hints), now.clone(), now];
+                Statement::from_sql_and_values(backend, &*EMBEDDED, values)
             }
         };
         let rows = connection.query_all_raw(statement).await?;
@@ -174,22 +177,14 @@ static POSTGRES: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn embedded_query(fingerprints: usize, digests: usize, hints: usize) -> String {
-    let places = |count: usize| format!("IN ({})", vec!["?"; count.next_power_of_two()].join(", "));
+static EMBEDDED: LazyLock<String> = LazyLock::new(|| {
     [
-        format!("SELECT 1 AS way, {COLUMNS} {BY_FINGERPRINT} {}", places(fingerprints)),
-        format!("SELECT 2, {COLUMNS} {BY_DIGEST} {}", places(digests)),
-        format!("SELECT 3, {COLUMNS} {BY_HINT} {} AND {}", places(hints), is_live("?")),
+        format!("SELECT 1 AS way, {COLUMNS} {BY_FINGERPRINT} IN {EACH_OF_HEX}"),
+        format!("SELECT 2, {COLUMNS} {BY_DIGEST} IN {EACH_OF_TEXTS}"),
+        format!("SELECT 3, {COLUMNS} {BY_HINT} IN {EACH_OF_TEXTS} AND {}", is_live("?")),
     ]
     .join(" UNION ALL ")
-}
-
-/// Few different lengths, so that few statements are prepared.
-fn padded<T: Into<Value> + sea_orm::sea_query::Nullable>(items: Vec<T>) -> impl Iterator<Item = Value> {
-    let places = items.len().next_power_of_two();
-    let padding = std::iter::repeat_with(|| T::null()).take(places - items.len());
-    items.into_iter().map(Into::into).chain(padding)
-}
+});
 
 #[derive(FromQueryResult)]
 struct KnownHash {

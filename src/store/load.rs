@@ -10,7 +10,11 @@ use std::{
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult as _, Iterable as _, QueryResult, Statement, Value};
 use uuid::Uuid;
 
-use super::{Error, Head, Snapshot, Store, convert, entity};
+use super::{
+    Error, Head, Snapshot, Store,
+    arrays::{EACH_OF_HEX, hex_array},
+    convert, entity,
+};
 use crate::domain::{
     account::{Account, Holder},
     id::{AccountKey, CredentialId},
@@ -82,11 +86,7 @@ impl Store {
                 Statement::from_sql_and_values(DbBackend::Postgres, &*POSTGRES, [text, ids.into()])
             }
             backend => {
-                // Few different lengths, so that few statements are prepared.
-                let places = ids.len().next_power_of_two();
-                let padding = std::iter::repeat_n(Value::Uuid(None), places - ids.len());
-                let values = [text].into_iter().chain(ids.map(Value::from)).chain(padding);
-                Statement::from_sql_and_values(backend, embedded_query(places), values)
+                Statement::from_sql_and_values(backend, &*EMBEDDED, [text, hex_array(ids.map(Uuid::into_bytes))])
             }
         };
         let rows = connection.query_all_raw(statement).await?;
@@ -248,6 +248,4 @@ static POSTGRES: LazyLock<String> = LazyLock::new(|| {
     query(columns, "$1", "= ANY($2)")
 });
 
-fn embedded_query(ids: usize) -> String {
-    query("", "?", &format!("IN ({})", vec!["?"; ids].join(", ")))
-}
+static EMBEDDED: LazyLock<String> = LazyLock::new(|| query("", "?", &format!("IN {EACH_OF_HEX}")));

@@ -6,6 +6,7 @@
 //! way.
 
 mod accounts;
+mod arrays;
 mod attempts;
 mod audit;
 mod connect;
