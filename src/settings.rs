@@ -4,7 +4,9 @@
 //! Precedence: flag, environment (`TOKEN_AUTHORITY__SECTION__NAME`), file,
 //! default. An unknown key is an error that names it.
 
+mod check;
 mod defaults;
+mod parts;
 mod source;
 mod units;
 
@@ -12,31 +14,16 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    check::InvalidSetting,
     source::{Flags, LoadError},
     units::{DatabaseUrl, Span, SpanOrNever},
 };
-use crate::{
-    authority::{EmptyScopes, Rules, WebTokens},
-    domain::{
-        attempts::Throttling,
-        caller::Openness,
-        credential::{Forms, Prefix},
-        legacy::LegacyForm,
-        policy::{Document, Policy},
-        scope::Scope,
-        session::Sliding,
-        time::Lifetime,
-        web_token::{MAX_LIFETIME, Party},
-    },
-    introspection::{Limits, Pace, Staleness},
-    store,
-};
+use crate::domain::policy::Document;
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -305,203 +292,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Settings that contradict themselves or ask for what is not safe.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: {problem}")]
-pub struct InvalidSetting {
-    key: &'static str,
-    problem: String,
-}
-
-fn invalid(key: &'static str) -> impl FnOnce(String) -> InvalidSetting {
-    move |problem| InvalidSetting { key, problem }
-}
-
 impl Settings {
-    /// Checks what a type cannot say.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
-        check_listener("grpc.listen", self.grpc.listen, "grpc.allow_plaintext", self.grpc.allow_plaintext)?;
-        check_listener("http.listen", self.http.listen, "http.allow_plaintext", self.http.allow_plaintext)?;
-        if !(4..=14).contains(&self.credentials.bcrypt_cost) {
-            return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
-        }
-        if self.database.max_connections < 2 {
-            return Err(invalid("database.max_connections")("at least 2 is wanted".to_owned()));
-        }
-        for (key, count) in [
-            ("grpc.max_streams_per_connection", self.grpc.max_streams_per_connection as usize),
-            ("grpc.max_calls_per_caller", self.grpc.max_calls_per_caller),
-            ("grpc.max_message_bytes", self.grpc.max_message_bytes),
-            ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
-            ("introspection.remembered_proofs", self.introspection.remembered_proofs),
-            ("sign_in.max_failures_per_user_and_address", self.sign_in.max_failures_per_user_and_address as usize),
-            ("sign_in.max_failures_per_address", self.sign_in.max_failures_per_address as usize),
-            ("introspection.cache_mib", usize::try_from(self.introspection.cache_mib).unwrap_or(usize::MAX)),
-        ] {
-            if count == 0 {
-                return Err(invalid(key)("at least 1 is wanted".to_owned()));
-            }
-        }
-        for (key, span) in [
-            ("database.acquire_timeout", self.database.acquire_timeout),
-            ("database.lock_timeout", self.database.lock_timeout),
-            ("database.idle_in_transaction_timeout", self.database.idle_in_transaction_timeout),
-            ("database.statement_timeout", self.database.statement_timeout),
-            ("database.call_timeout", self.database.call_timeout),
-            ("grpc.max_deadline", self.grpc.max_deadline),
-            ("retention.interval", self.retention.interval),
-            ("introspection.timeout", self.introspection.timeout),
-            ("introspection.use_interval", self.introspection.use_interval),
-            ("sign_in.window", self.sign_in.window),
-            ("sessions.signing_key_lifetime", self.sessions.signing_key_lifetime),
-            ("sessions.desktop_lifetime", self.sessions.desktop_lifetime),
-        ] {
-            // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
-            if span.0 < Duration::from_millis(1) {
-                return Err(invalid(key)("at least 1ms is wanted".to_owned()));
-            }
-        }
-        if self.database.lock_timeout.0 >= self.database.statement_timeout.0 {
-            let problem = "must be shorter than database.statement_timeout, which counts the wait for a lock as well";
-            return Err(invalid("database.lock_timeout")(problem.to_owned()));
-        }
-        if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
-            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
-            return Err(invalid("database.call_timeout")(problem.to_owned()));
-        }
-        if self.introspection.timeout.0 >= self.grpc.max_deadline.0 {
-            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
-            return Err(invalid("introspection.timeout")(problem.to_owned()));
-        }
-        if self.introspection.max_staleness.0 > self.introspection.max_staleness_ceiling.0 {
-            let problem = "is longer than introspection.max_staleness_ceiling";
-            return Err(invalid("introspection.max_staleness")(problem.to_owned()));
-        }
-        let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
-        if default.exceeds(max) {
-            return Err(invalid("tokens.default_lifetime")("is longer than tokens.max_lifetime".to_owned()));
-        }
-        if !(Duration::from_secs(1)..=MAX_LIFETIME).contains(&self.sessions.web_lifetime.0) {
-            return Err(invalid("sessions.web_lifetime")("between 1s and 24h is wanted".to_owned()));
-        }
-        let Sliding { window, max } = self.desktop();
-        if Lifetime::For(window).exceeds(max) {
-            let problem = "is longer than sessions.desktop_max_lifetime";
-            return Err(invalid("sessions.desktop_lifetime")(problem.to_owned()));
-        }
-        self.store_config()?;
-        self.rules()?;
-        Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
-        Ok(())
-    }
-
-    /// Where the database is, and how long to wait for it.
-    pub fn store_config(&self) -> Result<store::Config, InvalidSetting> {
-        let location = match &self.database.url {
-            None => store::Location::Sqlite(self.data_dir.join("token-authority.db")),
-            Some(url) => url.location().map_err(invalid("database.url"))?,
-        };
-        Ok(store::Config {
-            location,
-            max_connections: self.database.max_connections,
-            acquire_timeout: self.database.acquire_timeout.0,
-            lock_timeout: self.database.lock_timeout.0,
-            idle_in_transaction_timeout: self.database.idle_in_transaction_timeout.0,
-            statement_timeout: self.database.statement_timeout.0,
-            call_timeout: self.database.call_timeout.0,
-            prepared_statements: self.database.prepared_statements,
-        })
-    }
-
-    /// How stale an answer may be.
-    pub fn staleness(&self) -> Staleness {
-        let Introspection { max_staleness, max_staleness_ceiling, .. } = self.introspection;
-        Staleness { default: max_staleness.0, max: max_staleness_ceiling.0 }
-    }
-
-    /// What bounds the introspection engine.
-    pub fn introspection_limits(&self) -> Limits {
-        let Introspection { cache_mib, confirm_interval, timeout, .. } = self.introspection;
-        let pace = Pace { interval: confirm_interval.0, timeout: timeout.0 };
-        Limits { cache_bytes: cache_mib.saturating_mul(1024 * 1024), pace }
-    }
-
-    /// What is issued, and within which bounds.
-    pub fn rules(&self) -> Result<Rules, InvalidSetting> {
-        Ok(Rules {
-            forms: self.forms()?,
-            default_lifetime: self.tokens.default_lifetime.into(),
-            max_lifetime: self.tokens.max_lifetime.into(),
-            max_overlap: self.tokens.max_rotation_overlap.0,
-            empty_scopes: match self.tokens.empty_scopes {
-                EmptyScopesSetting::None => EmptyScopes::None,
-                EmptyScopesSetting::Inherit => EmptyScopes::Inherit,
-                EmptyScopesSetting::Refuse => EmptyScopes::Refuse,
-            },
-            manage_scope: self.manage_scope()?,
-            web: self.web()?,
-            desktop: self.desktop(),
-            throttling: Throttling {
-                max_per_user_and_address: self.sign_in.max_failures_per_user_and_address,
-                max_per_address: self.sign_in.max_failures_per_address,
-                window: self.sign_in.window.0,
-            },
-        })
-    }
-
-    /// What is open to callers without a credential.
-    pub fn openness(&self) -> Openness {
-        Openness { sign_in: self.sign_in.open }
-    }
-
-    fn web(&self) -> Result<WebTokens, InvalidSetting> {
-        let party = |key, text: &str| Party::new(text).map_err(|error| invalid(key)(error.to_string()));
-        Ok(WebTokens {
-            issuer: party("sessions.issuer", &self.sessions.issuer)?,
-            audience: party("sessions.audience", &self.sessions.audience)?,
-            lifetime: self.sessions.web_lifetime.0,
-        })
-    }
-
-    fn desktop(&self) -> Sliding {
-        Sliding { window: self.sessions.desktop_lifetime.0, max: self.sessions.desktop_max_lifetime.into() }
-    }
-
-    fn forms(&self) -> Result<Forms, InvalidSetting> {
-        let prefix = |key, text: &str| Prefix::new(text).map_err(|error| invalid(key)(error.to_string()));
-        let token = prefix("credentials.token_prefix", &self.credentials.token_prefix)?;
-        let desktop = prefix("credentials.desktop_prefix", &self.credentials.desktop_prefix)?;
-        let service = prefix("credentials.service_prefix", &self.credentials.service_prefix)?;
-        let forms = Forms::new(token, desktop, service).map_err(|error| invalid("credentials")(error.to_string()))?;
-        let legacy = self.credentials.legacy.iter();
-        let legacy = legacy.map(|Legacy { prefix, hint_length }| LegacyForm::new(prefix, *hint_length));
-        let with_legacy = legacy.collect::<Result<_, _>>().and_then(|legacy| forms.with_legacy(legacy));
-        with_legacy.map_err(|error| invalid("credentials.legacy")(error.to_string()))
-    }
-
-    fn manage_scope(&self) -> Result<Option<Scope>, InvalidSetting> {
-        let scope = self.self_service.manage_scope.as_deref().map(str::parse::<Scope>).transpose();
-        scope.map_err(|error| invalid("self_service.manage_scope")(error.to_string()))
-    }
-
-    /// How many threads may run bcrypt.
-    pub fn bcrypt_threads(&self) -> usize {
-        match self.credentials.bcrypt_threads {
-            0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
-            threads => threads,
-        }
-    }
-
-    /// The file of the ring of master keys.
-    pub fn master_key_file(&self) -> PathBuf {
-        self.keys.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
-    }
-
-    /// The file of the first administrator's token.
-    pub fn admin_token_file(&self) -> PathBuf {
-        self.admin.token_file.clone().unwrap_or_else(|| self.data_dir.join("admin.token"))
-    }
-
     /// The settings in force, in TOML, secrets redacted.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)
@@ -516,16 +307,6 @@ impl Settings {
         settings.check()?;
         Ok(settings)
     }
-}
-
-fn check_listener(key: &'static str, listen: SocketAddr, allow_key: &str, allow: bool) -> Result<(), InvalidSetting> {
-    if listen.ip().to_canonical().is_loopback() || allow {
-        return Ok(());
-    }
-    Err(invalid(key)(format!(
-        "{listen} is beyond loopback, and credentials would travel in plaintext; \
-         listen on loopback, or set {allow_key} = true where something else protects them"
-    )))
 }
 
 #[cfg(test)]

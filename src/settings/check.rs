@@ -1,0 +1,107 @@
+//! Which settings make no sense, or are not safe?
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::Settings;
+use crate::domain::{policy::Policy, session::Sliding, time::Lifetime, web_token::MAX_LIFETIME};
+
+/// Settings that contradict themselves or ask for what is not safe.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct InvalidSetting {
+    key: &'static str,
+    problem: String,
+}
+
+pub(super) fn invalid(key: &'static str) -> impl FnOnce(String) -> InvalidSetting {
+    move |problem| InvalidSetting { key, problem }
+}
+
+impl Settings {
+    /// Checks what a type cannot say.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        check_listener("grpc.listen", self.grpc.listen, "grpc.allow_plaintext", self.grpc.allow_plaintext)?;
+        check_listener("http.listen", self.http.listen, "http.allow_plaintext", self.http.allow_plaintext)?;
+        if !(4..=14).contains(&self.credentials.bcrypt_cost) {
+            return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
+        }
+        if self.database.max_connections < 2 {
+            return Err(invalid("database.max_connections")("at least 2 is wanted".to_owned()));
+        }
+        for (key, count) in [
+            ("grpc.max_streams_per_connection", self.grpc.max_streams_per_connection as usize),
+            ("grpc.max_calls_per_caller", self.grpc.max_calls_per_caller),
+            ("grpc.max_message_bytes", self.grpc.max_message_bytes),
+            ("credentials.bcrypt_queue", self.credentials.bcrypt_queue),
+            ("introspection.remembered_proofs", self.introspection.remembered_proofs),
+            ("sign_in.max_failures_per_user_and_address", self.sign_in.max_failures_per_user_and_address as usize),
+            ("sign_in.max_failures_per_address", self.sign_in.max_failures_per_address as usize),
+            ("introspection.cache_mib", usize::try_from(self.introspection.cache_mib).unwrap_or(usize::MAX)),
+        ] {
+            if count == 0 {
+                return Err(invalid(key)("at least 1 is wanted".to_owned()));
+            }
+        }
+        for (key, span) in [
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("database.lock_timeout", self.database.lock_timeout),
+            ("database.idle_in_transaction_timeout", self.database.idle_in_transaction_timeout),
+            ("database.statement_timeout", self.database.statement_timeout),
+            ("database.call_timeout", self.database.call_timeout),
+            ("grpc.max_deadline", self.grpc.max_deadline),
+            ("retention.interval", self.retention.interval),
+            ("introspection.timeout", self.introspection.timeout),
+            ("introspection.use_interval", self.introspection.use_interval),
+            ("sign_in.window", self.sign_in.window),
+            ("sessions.signing_key_lifetime", self.sessions.signing_key_lifetime),
+            ("sessions.desktop_lifetime", self.sessions.desktop_lifetime),
+        ] {
+            // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
+            if span.0 < Duration::from_millis(1) {
+                return Err(invalid(key)("at least 1ms is wanted".to_owned()));
+            }
+        }
+        if self.database.lock_timeout.0 >= self.database.statement_timeout.0 {
+            let problem = "must be shorter than database.statement_timeout, which counts the wait for a lock as well";
+            return Err(invalid("database.lock_timeout")(problem.to_owned()));
+        }
+        if self.database.call_timeout.0 >= self.grpc.max_deadline.0 {
+            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
+            return Err(invalid("database.call_timeout")(problem.to_owned()));
+        }
+        if self.introspection.timeout.0 >= self.grpc.max_deadline.0 {
+            let problem = "must be shorter than grpc.max_deadline, so that callers are told what was slow";
+            return Err(invalid("introspection.timeout")(problem.to_owned()));
+        }
+        if self.introspection.max_staleness.0 > self.introspection.max_staleness_ceiling.0 {
+            let problem = "is longer than introspection.max_staleness_ceiling";
+            return Err(invalid("introspection.max_staleness")(problem.to_owned()));
+        }
+        let (default, max) = (Lifetime::from(self.tokens.default_lifetime), Lifetime::from(self.tokens.max_lifetime));
+        if default.exceeds(max) {
+            return Err(invalid("tokens.default_lifetime")("is longer than tokens.max_lifetime".to_owned()));
+        }
+        if !(Duration::from_secs(1)..=MAX_LIFETIME).contains(&self.sessions.web_lifetime.0) {
+            return Err(invalid("sessions.web_lifetime")("between 1s and 24h is wanted".to_owned()));
+        }
+        let Sliding { window, max } = self.desktop();
+        if Lifetime::For(window).exceeds(max) {
+            let problem = "is longer than sessions.desktop_max_lifetime";
+            return Err(invalid("sessions.desktop_lifetime")(problem.to_owned()));
+        }
+        self.store_config()?;
+        self.rules()?;
+        Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
+        Ok(())
+    }
+}
+
+fn check_listener(key: &'static str, listen: SocketAddr, allow_key: &str, allow: bool) -> Result<(), InvalidSetting> {
+    if listen.ip().to_canonical().is_loopback() || allow {
+        return Ok(());
+    }
+    Err(invalid(key)(format!(
+        "{listen} is beyond loopback, and credentials would travel in plaintext; \
+         listen on loopback, or set {allow_key} = true where something else protects them"
+    )))
+}

@@ -1,0 +1,131 @@
+//! What is each part of the service told?
+
+use std::path::PathBuf;
+
+use super::{
+    EmptyScopesSetting, Introspection, Legacy, Settings,
+    check::{InvalidSetting, invalid},
+};
+use crate::{
+    authority::{EmptyScopes, Rules, WebTokens},
+    domain::{
+        attempts::Throttling,
+        caller::Openness,
+        credential::{Forms, Prefix},
+        legacy::LegacyForm,
+        scope::Scope,
+        session::Sliding,
+        web_token::Party,
+    },
+    introspection::{Limits, Pace, Staleness},
+    store,
+};
+
+impl Settings {
+    /// Where the database is, and how long to wait for it.
+    pub fn store_config(&self) -> Result<store::Config, InvalidSetting> {
+        let location = match &self.database.url {
+            None => store::Location::Sqlite(self.data_dir.join("token-authority.db")),
+            Some(url) => url.location().map_err(invalid("database.url"))?,
+        };
+        Ok(store::Config {
+            location,
+            max_connections: self.database.max_connections,
+            acquire_timeout: self.database.acquire_timeout.0,
+            lock_timeout: self.database.lock_timeout.0,
+            idle_in_transaction_timeout: self.database.idle_in_transaction_timeout.0,
+            statement_timeout: self.database.statement_timeout.0,
+            call_timeout: self.database.call_timeout.0,
+            prepared_statements: self.database.prepared_statements,
+        })
+    }
+
+    /// How stale an answer may be.
+    pub fn staleness(&self) -> Staleness {
+        let Introspection { max_staleness, max_staleness_ceiling, .. } = self.introspection;
+        Staleness { default: max_staleness.0, max: max_staleness_ceiling.0 }
+    }
+
+    /// What bounds the introspection engine.
+    pub fn introspection_limits(&self) -> Limits {
+        let Introspection { cache_mib, confirm_interval, timeout, .. } = self.introspection;
+        let pace = Pace { interval: confirm_interval.0, timeout: timeout.0 };
+        Limits { cache_bytes: cache_mib.saturating_mul(1024 * 1024), pace }
+    }
+
+    /// What is issued, and within which bounds.
+    pub fn rules(&self) -> Result<Rules, InvalidSetting> {
+        Ok(Rules {
+            forms: self.forms()?,
+            default_lifetime: self.tokens.default_lifetime.into(),
+            max_lifetime: self.tokens.max_lifetime.into(),
+            max_overlap: self.tokens.max_rotation_overlap.0,
+            empty_scopes: match self.tokens.empty_scopes {
+                EmptyScopesSetting::None => EmptyScopes::None,
+                EmptyScopesSetting::Inherit => EmptyScopes::Inherit,
+                EmptyScopesSetting::Refuse => EmptyScopes::Refuse,
+            },
+            manage_scope: self.manage_scope()?,
+            web: self.web()?,
+            desktop: self.desktop(),
+            throttling: Throttling {
+                max_per_user_and_address: self.sign_in.max_failures_per_user_and_address,
+                max_per_address: self.sign_in.max_failures_per_address,
+                window: self.sign_in.window.0,
+            },
+        })
+    }
+
+    /// What is open to callers without a credential.
+    pub fn openness(&self) -> Openness {
+        Openness { sign_in: self.sign_in.open }
+    }
+
+    fn web(&self) -> Result<WebTokens, InvalidSetting> {
+        let party = |key, text: &str| Party::new(text).map_err(|error| invalid(key)(error.to_string()));
+        Ok(WebTokens {
+            issuer: party("sessions.issuer", &self.sessions.issuer)?,
+            audience: party("sessions.audience", &self.sessions.audience)?,
+            lifetime: self.sessions.web_lifetime.0,
+        })
+    }
+
+    pub(super) fn desktop(&self) -> Sliding {
+        Sliding { window: self.sessions.desktop_lifetime.0, max: self.sessions.desktop_max_lifetime.into() }
+    }
+
+    fn forms(&self) -> Result<Forms, InvalidSetting> {
+        let prefix = |key, text: &str| Prefix::new(text).map_err(|error| invalid(key)(error.to_string()));
+        let token = prefix("credentials.token_prefix", &self.credentials.token_prefix)?;
+        let desktop = prefix("credentials.desktop_prefix", &self.credentials.desktop_prefix)?;
+        let service = prefix("credentials.service_prefix", &self.credentials.service_prefix)?;
+        let forms = Forms::new(token, desktop, service).map_err(|error| invalid("credentials")(error.to_string()))?;
+        let legacy = self.credentials.legacy.iter();
+        let legacy = legacy.map(|Legacy { prefix, hint_length }| LegacyForm::new(prefix, *hint_length));
+        let with_legacy = legacy.collect::<Result<_, _>>().and_then(|legacy| forms.with_legacy(legacy));
+        with_legacy.map_err(|error| invalid("credentials.legacy")(error.to_string()))
+    }
+
+    fn manage_scope(&self) -> Result<Option<Scope>, InvalidSetting> {
+        let scope = self.self_service.manage_scope.as_deref().map(str::parse::<Scope>).transpose();
+        scope.map_err(|error| invalid("self_service.manage_scope")(error.to_string()))
+    }
+
+    /// How many threads may run bcrypt.
+    pub fn bcrypt_threads(&self) -> usize {
+        match self.credentials.bcrypt_threads {
+            0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
+            threads => threads,
+        }
+    }
+
+    /// The file of the ring of master keys.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.keys.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"))
+    }
+
+    /// The file of the first administrator's token.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.admin.token_file.clone().unwrap_or_else(|| self.data_dir.join("admin.token"))
+    }
+}
