@@ -1,8 +1,6 @@
 //! Accounts, as the systems of record write them. What a write takes away
 //! binds every Introspect that starts after it.
 
-use std::collections::BTreeSet;
-
 use uuid::Uuid;
 
 use super::{Authority, Error, Opened, PageRequest, Targets, tokens::reached_account};
@@ -186,11 +184,9 @@ impl Authority {
             .change(async move {
                 let transaction = authority.store.begin().await?;
                 let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
-                let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
-                let opened = authority.open(transaction, &permit, targets).await?;
-                let account = opened.account(key).ok_or(Error::AccountNotFound)?;
+                let (opened, account) = authority.open_account(transaction, &permit, key).await?;
                 opened.transaction.delete_account(key).await?;
-                let event = opened.event("account.delete", &account.id, Some(account));
+                let event = opened.event("account.delete", &account.id, Some(&account));
                 opened.transaction.commit(Change::new([Subject::Account(key)], event)).await?;
                 Ok(())
             })

@@ -102,7 +102,15 @@ impl Authority {
             self.check_hint(token).map_err(Error::of_token(index))?;
         }
         let authority = self.clone();
-        self.store.change(async move { authority.import(&permit, &import).await }).await
+        // One at a time, as the database has it as well: those who wait for each
+        // other there keep its connections from everybody else.
+        let turn = self.importing.clone().acquire_owned().await;
+        self.store
+            .change(async move {
+                let _turn = turn;
+                authority.import(&permit, &import).await
+            })
+            .await
     }
 
     /// A salted hash cannot be searched for: only few tokens that share a hint can

@@ -31,16 +31,20 @@ impl Jwks {
     /// The keys that verify what lives now, as a JSON Web Key Set.
     pub(super) async fn get(&self, store: &Store) -> Result<Arc<str>, Error> {
         // One reads for all that wait.
-        let mut last = self.0.lock().await;
-        let read = match last.take() {
-            Some(read) if read.time.elapsed() < MAX_AGE => read,
-            Some(_) | None => {
-                // What the read is to show at least is what was there by then.
-                let time = Instant::now();
-                Read { time, keys: read(store).await.map_err(Arc::new) }
-            }
-        };
-        last.insert(read).keys.clone().map_err(Error::Unconfirmed)
+        let mut last = self.0.clone().lock_owned().await;
+        if let Some(read) = last.as_ref().filter(|read| read.time.elapsed() < MAX_AGE) {
+            return read.keys.clone().map_err(Error::Unconfirmed);
+        }
+        let store = store.clone();
+        // To its end, even where the caller is cancelled: else whoever cancels has
+        // the next one read again.
+        store::detached(async move {
+            // What the read is to show at least is what was there by then.
+            let time = Instant::now();
+            let keys = read(&store).await.map_err(Arc::new);
+            last.insert(Read { time, keys }).keys.clone().map_err(Error::Unconfirmed)
+        })
+        .await
     }
 }
 

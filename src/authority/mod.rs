@@ -23,6 +23,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 pub use self::{
     accounts::{AccountChange, AccountField, AccountView},
     error::Error,
@@ -61,6 +63,8 @@ pub struct Authority {
     keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
     throttle: Throttle,
+    // Whose turn it is to import.
+    importing: Arc<Semaphore>,
     jwks: Jwks,
     rules: Arc<Rules>,
 }
@@ -123,7 +127,8 @@ impl Authority {
     /// Works on `store`.
     pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
         let throttle = Throttle::new(store.clone(), rules.throttling);
-        Self { store, keys, bcrypt, throttle, jwks: Jwks::default(), rules: Arc::new(rules) }
+        let importing = Arc::new(Semaphore::new(1));
+        Self { store, keys, bcrypt, throttle, importing, jwks: Jwks::default(), rules: Arc::new(rules) }
     }
 
     /// The public keys that verify the tokens of sessions, as a JSON Web Key Set.
@@ -142,6 +147,19 @@ impl Authority {
     async fn open(&self, transaction: Transaction, permit: &Permit, targets: Targets) -> Result<Opened, Error> {
         let policy = transaction.lock_policy(Lock::Shared).await?;
         self.open_under(transaction, policy, permit, targets).await
+    }
+
+    /// The same where one account is to be changed: it as well.
+    async fn open_account(
+        &self,
+        transaction: Transaction,
+        permit: &Permit,
+        key: AccountKey,
+    ) -> Result<(Opened, Account), Error> {
+        let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
+        let opened = self.open(transaction, permit, targets).await?;
+        let account = opened.account(key).cloned().ok_or(Error::AccountNotFound)?;
+        Ok((opened, account))
     }
 
     async fn open_under(

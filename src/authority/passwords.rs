@@ -4,13 +4,13 @@
 //!
 //! bcrypt runs before any transaction: whoever stores something for a password
 //! that was verified asks under the account's lock whether it still is the
-//! account's ([`Verified::still_holds`]).
+//! account's ([`Verified::confirm`]).
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Authority, Error, Targets};
+use super::{Authority, Error};
 use crate::{
     domain::{
         account::{Account, AccountId, Username},
@@ -75,19 +75,29 @@ impl CallerOrOpen {
     }
 }
 
-/// An account whose password was verified, to be stored against only while the
-/// hash is still the same.
+/// An account whose password was verified, to be stored against only while it is
+/// still the same.
 pub(super) struct Verified {
     pub(super) account: AccountKey,
     hash: BcryptHash,
+    // Whoever sets a password raises it.
+    generation: i64,
+    // Of the same password, at the cost that is set now, where that is another.
+    renewed: Option<BcryptHash>,
 }
 
 impl Verified {
     /// Under the account's lock: whether its password is still the one that was
-    /// verified.
-    pub(super) async fn still_holds(&self, transaction: &Transaction) -> Result<bool, Error> {
+    /// verified. If so, and it was hashed at another cost, its new hash takes the
+    /// place: the next attempt takes as long as one for a name that nobody has.
+    pub(super) async fn confirm(&self, transaction: &Transaction, account: &Account) -> Result<bool, Error> {
         let hash = transaction.password_hash(self.account).await?;
-        Ok(hash.is_some_and(|hash| hash.matches(&self.hash)))
+        let is_same = hash.is_some_and(|hash| hash.matches(&self.hash));
+        if let Some(renewed) = self.renewed.as_ref().filter(|_| is_same) {
+            transaction.set_password(self.account, Some(renewed)).await?;
+        }
+        // Another hash of the same password may have taken its place meanwhile.
+        Ok(is_same || (self.renewed.is_some() && account.generations.sessions == self.generation))
     }
 }
 
@@ -115,7 +125,7 @@ impl Authority {
         let charge = self.throttle.charge(attempt, caller).await?;
         match self.try_verify(attempt).await {
             Ok(Outcome::Verified(verified)) => {
-                self.throttle.refund(charge).await?;
+                self.throttle.refund(charge).await;
                 Ok(verified)
             }
             Ok(Outcome::Failed(reason, account)) => {
@@ -126,7 +136,7 @@ impl Authority {
             }
             Err(error) => {
                 // Nothing was learnt of the password.
-                self.throttle.refund(charge).await?;
+                self.throttle.refund(charge).await;
                 Err(error)
             }
         }
@@ -149,7 +159,7 @@ impl Authority {
             .await?;
         let (account, hash) = known.map(|(account, hash)| (Some(account), hash)).unwrap_or_default();
         let password = Password::new(&attempt.password).ok();
-        let matches = self.bcrypt.verify_password(password, hash.clone()).await?;
+        let matches = self.bcrypt.verify_password(password.clone(), hash.clone()).await?;
         Ok(match (account, hash) {
             (None, _) => Outcome::Failed(Failure::NoSuchUsername, None),
             (Some(account), None) => Outcome::Failed(Failure::NoPassword, Some(account)),
@@ -157,8 +167,21 @@ impl Authority {
             // Charged like the others: that a guess costs nothing would tell that
             // it was right.
             (Some(account), Some(_)) if account.suspended => Outcome::Failed(Failure::Suspended, Some(account)),
-            (Some(account), Some(hash)) => Outcome::Verified(Verified { account: account.key, hash }),
+            (Some(account), Some(hash)) => {
+                let renewed = self.renew(password, &hash).await;
+                let generation = account.generations.sessions;
+                Outcome::Verified(Verified { account: account.key, hash, generation, renewed })
+            }
         })
+    }
+
+    /// Another hash of a password that was verified, where its cost is not the one
+    /// that is set now. It can wait for the next time.
+    async fn renew(&self, password: Option<Password>, hash: &BcryptHash) -> Option<BcryptHash> {
+        if hash.cost() == Some(self.bcrypt.cost()) {
+            return None;
+        }
+        self.bcrypt.hash_password(password?).await.ok()
     }
 
     /// Gives an account another password, or none, which ends all of its web and
@@ -174,15 +197,12 @@ impl Authority {
             .change(async move {
                 let transaction = authority.store.begin().await?;
                 let key = transaction.account(&id).await?.ok_or(Error::AccountNotFound)?.key;
-                let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
-                let opened = authority.open(transaction, &permit, targets).await?;
-                let account = opened.account(key).ok_or(Error::AccountNotFound)?;
-
+                let (opened, account) = authority.open_account(transaction, &permit, key).await?;
                 opened.transaction.set_password(key, hash.as_ref()).await?;
                 let reason = RevocationReason::Superseded;
-                opened.transaction.raise_session_generation(account, opened.now, reason).await?;
+                opened.transaction.raise_session_generation(&account, opened.now, reason).await?;
                 let action = if hash.is_some() { "account.set-password" } else { "account.remove-password" };
-                let event = opened.event(action, &account.id, Some(account));
+                let event = opened.event(action, &account.id, Some(&account));
                 opened.transaction.commit(Change::new([Subject::Account(key)], event)).await?;
                 Ok(())
             })

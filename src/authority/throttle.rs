@@ -24,16 +24,17 @@ use crate::{
     store::{self, Counted, Event, Store, Told, Transaction},
 };
 
-/// So many charge at once, so that a flood of guesses leaves the database to
-/// others; the rest wait for their turn.
-const CHARGING: usize = 4;
+/// So many charge at once, and so many settle what was charged, so that a flood of
+/// guesses leaves the database to others; the rest wait for their turn.
+const AT_ONCE: usize = 4;
 
 /// Counts attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Throttle {
     store: Store,
     rules: Throttling,
-    turns: Arc<Semaphore>,
+    charging: Arc<Semaphore>,
+    settling: Arc<Semaphore>,
 }
 
 /// An attempt that was charged, to be given back where it was no failure.
@@ -54,16 +55,19 @@ struct Buckets {
 
 impl Throttle {
     pub(super) fn new(store: Store, rules: Throttling) -> Self {
-        Self { store, rules, turns: Arc::new(Semaphore::new(CHARGING)) }
+        let turns = || Arc::new(Semaphore::new(AT_ONCE));
+        Self { store, rules, charging: turns(), settling: turns() }
     }
 
     /// Charges an attempt, unless too many have failed.
     pub(super) async fn charge(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Result<Charge, Error> {
         let buckets = self.buckets(attempt, caller);
         let (throttle, caller) = (self.clone(), caller.clone());
-        let _turn = self.turns.acquire().await;
+        let turn = self.charging.clone().acquire_owned().await;
         self.store
             .change(async move {
+                // As long as the transaction, whether or not the caller waits for it.
+                let _turn = turn;
                 loop {
                     if let Some(charge) = throttle.try_charge(&buckets, &caller).await? {
                         return Ok(charge);
@@ -111,52 +115,46 @@ impl Throttle {
         }))
     }
 
-    /// Gives back what was charged.
-    pub(super) async fn refund(&self, charge: Charge) -> Result<(), Error> {
+    /// Gives back what was charged. Where that cannot be done, the attempt counts
+    /// until the window ends.
+    pub(super) async fn refund(&self, charge: Charge) {
         let store = self.store.clone();
-        self.store
-            .change(async move {
-                let transaction = store.begin_counting().await?;
-                for (bucket, counted) in charge.ordered() {
-                    transaction.refund_attempt(bucket, counted.window_start).await?;
-                }
-                Ok(transaction.commit_counted(&[]).await?)
-            })
-            .await
+        let turn = self.settling.clone().acquire_owned().await;
+        let refunded = self.store.change(async move {
+            let _turn = turn;
+            let transaction = store.begin_counting().await?;
+            for (bucket, counted) in charge.ordered() {
+                transaction.refund_attempt(bucket, counted.window_start).await?;
+            }
+            transaction.commit_counted(&[]).await
+        });
+        if let Err::<_, store::Error>(error) = refunded.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an attempt to sign in was not given back");
+        }
     }
 
     /// Tells the audit trail of a failure, where it is an account's first from
-    /// there in a window, or the first of all from there. Nobody waits for it:
-    /// how long an answer takes says nothing of whether there is such an account.
+    /// there in a window, or the first from there for names that are nobody's.
+    /// Nobody waits for it, and the same is done for every name: how long this
+    /// answer takes, or the next, says nothing of whether there is such an account.
     pub(super) fn tell_failure(&self, charge: Charge, account: Option<&Account>, caller: &CallerOrOpen) {
-        let (bucket, counted) = if account.is_some() { charge.user } else { charge.address };
-        if counted.failure_told {
+        if charge.user.1.failure_told {
             return;
         }
         let event = event("sign-in.fail", account, charge.from, caller);
-        let (store, throttle) = (self.store.clone(), self.clone());
+        let (store, settling) = (self.store.clone(), self.settling.clone());
         let telling = async move {
-            let work = store.change(async move { throttle.try_tell_failure(&charge, bucket, event).await });
+            let turn = settling.acquire_owned().await;
+            let database = store.clone();
+            let work = store.change(async move {
+                let _turn = turn;
+                try_tell_failure(&database, &charge, event).await
+            });
             if let Err(error) = work.await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the audit trail was not told of a failure");
             }
         };
         tokio::spawn(telling.in_current_span());
-    }
-
-    async fn try_tell_failure(&self, charge: &Charge, telling: BucketName, event: Event) -> Result<(), store::Error> {
-        let transaction = self.store.begin_counting().await?;
-        let mut is_first = false;
-        for (bucket, counted) in charge.ordered() {
-            let noted = transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
-            is_first |= noted && bucket == telling;
-        }
-        if !is_first {
-            return transaction.abandon().await;
-        }
-        let from = network(charge.from);
-        tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
-        transaction.commit_counted(&[event]).await
     }
 
     /// Tells the audit trail of buckets that are full, each once a window.
@@ -209,6 +207,23 @@ impl Throttle {
             from,
         }
     }
+}
+
+async fn try_tell_failure(store: &Store, charge: &Charge, event: Event) -> Result<(), store::Error> {
+    let is_nobody_s = event.account_id.is_none();
+    let transaction = store.begin_counting().await?;
+    let mut is_first = true;
+    for (bucket, counted) in charge.ordered() {
+        if bucket == charge.user.0 || is_nobody_s {
+            is_first &= transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
+        }
+    }
+    if !is_first {
+        return transaction.commit_counted(&[]).await;
+    }
+    let from = network(charge.from);
+    tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
+    transaction.commit_counted(&[event]).await
 }
 
 impl Charge {

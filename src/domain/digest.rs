@@ -124,7 +124,9 @@ pub enum MalformedHash {
 const MAX_COST: u32 = 14;
 
 impl BcryptHash {
-    /// A hash that another system wrote, in the one form that bcrypt has.
+    /// A hash that another system wrote, in the one form that bcrypt has. What
+    /// programs call its version says which of their mistakes it is free of: of
+    /// what is hashed here, all of them compute the same, so that it is told as one.
     pub fn parse(text: &str) -> Result<Self, MalformedHash> {
         const DIGITS: &[u8] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         const SALT: usize = 22;
@@ -143,7 +145,7 @@ impl BcryptHash {
             return Err(MalformedHash::Form);
         }
         match cost.parse::<u32>() {
-            Ok(4..=MAX_COST) => Ok(Self(text.to_owned())),
+            Ok(4..=MAX_COST) => Ok(Self(format!("$2b${cost}${encoded}"))),
             _ => Err(MalformedHash::Cost),
         }
     }
@@ -156,6 +158,11 @@ impl BcryptHash {
     /// The text, for the store and for verifying.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// What computing it cost; none where it cannot be read.
+    pub fn cost(&self) -> Option<u32> {
+        self.0.split('$').nth(2)?.parse().ok()
     }
 
     /// Whether both are the same hash, salt and all, in constant time.
@@ -272,7 +279,8 @@ mod tests {
         let php = "$2a$07$usesomesillystringfore2uDLvp1Ii2e./U9C8sBjqp8I90dH6hi";
         for good in [php, &php.replace("$2a$", "$2b$"), &php.replace("$2a$07", "$2y$14"), &php.replace("$07$", "$04$")]
         {
-            assert_eq!(BcryptHash::parse(good).expect(good).expose(), good);
+            let told = BcryptHash::parse(good).expect(good);
+            assert_eq!(told.expose(), good.replace("$2a$", "$2b$").replace("$2y$", "$2b$"));
         }
         for (bad, expected) in [
             (String::new(), MalformedHash::Form),

@@ -251,16 +251,18 @@ pub(super) fn put_account(message: proto::PutAccountRequest) -> Converted<Accoun
 }
 
 fn account_fields(mask: &prost_types::FieldMask) -> Converted<Vec<AccountField>> {
-    let mut fields = Vec::new();
+    let mut named = [false; AccountField::ALL.len()];
     for path in &mask.paths {
         if path == "*" {
-            fields.extend(AccountField::ALL);
+            named.fill(true);
             continue;
         }
-        let field = AccountField::ALL.into_iter().find(|field| field.as_str() == path);
+        let field = AccountField::ALL.into_iter().position(|field| field.as_str() == path);
         let problem = "only fields of Account that can be written, or *, are wanted";
-        fields.push(field.ok_or_else(|| BadField::new("update_mask", "INVALID_UPDATE_MASK", problem))?);
+        named[field.ok_or_else(|| BadField::new("update_mask", "INVALID_UPDATE_MASK", problem))?] = true;
     }
+    let fields = AccountField::ALL.into_iter().zip(named).filter_map(|(field, is_named)| is_named.then_some(field));
+    let fields: Vec<_> = fields.collect();
     if fields.is_empty() {
         return Err(BadField::new("update_mask", "UPDATE_MASK_REQUIRED", "fields to write are wanted"));
     }

@@ -2,7 +2,7 @@
 //! charges an attempt before it is looked into.
 //!
 //! No answer depends on it: neither the head nor the log of changes knows of it,
-//! and no commit waits for the disk. Buckets are charged in the order of their
+//! and on PostgreSQL no commit waits for the disk. Buckets are charged in the order of their
 //! names, so that no two transactions wait for each other.
 
 use std::{collections::HashMap, time::Duration};
@@ -69,7 +69,8 @@ const CHARGE: &str = "\
     RETURNING bucket, window_start, charged, failure_told, refusal_told";
 
 impl Store {
-    /// Begins a transaction that counts, and whose commit waits for no disk.
+    /// Begins a transaction that counts, and whose commit on PostgreSQL does not wait
+    /// for the disk.
     pub async fn begin_counting(&self) -> Result<Transaction, Error> {
         let transaction = self.begin().await?;
         if !self.is_embedded() {

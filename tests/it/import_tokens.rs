@@ -60,7 +60,10 @@ async fn what_is_imported_is_told_as_it_was(backend: Backend) {
         ..old.by_bcrypt("ada")
     };
     let bare = LegacyToken::new(2).by_sha256("ada");
-    let over = ImportedToken { expire_time: Some(made), ..imported(3) };
+    let now = admin.issue("cleo", "now", &[]).await.token.create_time.unwrap();
+    // What ended long ago is removed.
+    let yesterday = Timestamp { seconds: now.seconds - 24 * 60 * 60, ..now };
+    let over = ImportedToken { expire_time: Some(yesterday), ..imported(3) };
     let ids = admin.import(vec![whole, bare, over]).await;
 
     let token = admin.get_token(&ids[0]).await.unwrap();
@@ -166,6 +169,10 @@ async fn a_call_may_be_repeated(backend: Backend) {
     assert_eq!(server.database.scalar("SELECT revision FROM head").await, revision, "nothing was changed");
     let revoked = admin.get_token(&again.token_ids[3]).await.unwrap();
     assert_eq!((revoked.state(), revoked.label.as_str()), (TokenState::Revoked, "legacy"));
+
+    let Some(Hash::Bcrypt(hash)) = &tokens[0].hash else { panic!("it is bcrypt's") };
+    let by_php = ImportedToken { hash: Some(Hash::Bcrypt(hash.replacen("2b", "2y", 1))), ..tokens[0].clone() };
+    assert_eq!(admin.import(vec![by_php]).await, first.token_ids[..1], "it is the same hash");
 
     tokens.push(imported(60));
     let more = admin.try_import(tokens).await.unwrap();

@@ -21,6 +21,7 @@ use crate::support::{
     calls::{question, span, texts},
     forge,
     legacy::{LegacyToken, take_over},
+    replicas::Replicas,
     settings::be_patient,
     wait::until,
 };
@@ -41,6 +42,7 @@ on_both_databases!(
     a_token_that_was_taken_over_twice_is_good_while_either_is,
     forms_that_are_not_set_are_nobody_s,
     guesses_at_a_hint_take_turns,
+    it_is_rotated_to_a_token_of_this_service_s_own_form,
 );
 
 async fn start(backend: Backend) -> TestServer {
@@ -252,6 +254,80 @@ async fn it_calls_like_any_other_token(backend: Backend) {
     assert_refused(holder.who_am_i().await, Code::Unauthenticated, "CREDENTIAL_INVALID");
     assert_refused(holder.try_introspect(question("junk", &[])).await, Code::Unauthenticated, "CREDENTIAL_INVALID");
     server.end().await;
+}
+
+/// Its first secret goes on in its old form while the overlap lasts.
+async fn it_is_rotated_to_a_token_of_this_service_s_own_form(backend: Backend) {
+    let server = start(backend).await;
+    let admin = server.admin().await;
+    let [by_bcrypt, by_digest, unused] = [1, 2, 3].map(LegacyToken::new);
+    let id = admin.import_one("ada", &by_bcrypt).await;
+    assert!(admin.introspect(&by_bcrypt.0).await.active);
+    let rotated = admin.rotate(&id, Duration::from_hours(1)).await;
+    assert!(rotated.secret.starts_with("dt_"));
+    for _ in 0..2 {
+        for secret in [&by_bcrypt.0, &rotated.secret] {
+            let answer = admin.introspect(secret).await;
+            assert_eq!((answer.active, &answer.token_id), (true, &id), "both are the same token's");
+        }
+    }
+    let token = admin.get_token(&id).await.unwrap();
+    admin.end_secret(&id, &token.secrets[1].secret_id).await.unwrap();
+    assert!(!admin.introspect(&by_bcrypt.0).await.active);
+    assert!(admin.introspect(&rotated.secret).await.active);
+
+    // What was never used is proved while the overlap lasts as well.
+    let id = admin.import_one("ada", &unused).await;
+    let rotated = admin.rotate(&id, Duration::from_hours(1)).await;
+    assert!(admin.introspect(&unused.0).await.active);
+    assert!(admin.introspect(&rotated.secret).await.active);
+    admin.revoke_secret(&unused.0).await.unwrap().expect("it is found by its old secret");
+    assert!(!admin.introspect(&rotated.secret).await.active);
+
+    let id = admin.import(vec![by_digest.by_sha256("ada")]).await.remove(0);
+    let rotated = admin.rotate(&id, Duration::ZERO).await;
+    assert!(!admin.introspect(&by_digest.0).await.active);
+    assert!(admin.introspect(&rotated.secret).await.active);
+
+    let server = restart(server).await;
+    let admin = server.admin().await;
+    for ended in [&by_bcrypt, &unused, &by_digest] {
+        assert!(!admin.introspect(&ended.0).await.active);
+    }
+    assert!(admin.introspect(&rotated.secret).await.active);
+    server.end().await;
+}
+
+/// One replica proves it; all of them know at once what becomes of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_takes_it_and_lets_it_go_at_once() {
+    const TOKENS: usize = 60;
+
+    let forms = r#"[{ prefix = "utm_", hint_length = 12 }]"#;
+    let replicas = Replicas::start(|command| {
+        command.env("TOKEN_AUTHORITY__CREDENTIALS__LEGACY", forms);
+    })
+    .await;
+    for number in 0..TOKENS {
+        let token = LegacyToken::new(number);
+        let (here, others) = (&replicas.admins[number % 3], replicas.others(number % 3));
+        for admin in others {
+            assert!(!admin.introspect(&token.0).await.active, "it is not there yet");
+        }
+        let id = here.import(vec![token.by_bcrypt("ada")]).await.remove(0);
+        for admin in others {
+            assert!(admin.introspect(&token.0).await.active);
+        }
+        let rotated = here.rotate(&id, Duration::from_hours(1)).await;
+        for admin in others {
+            assert!(admin.introspect(&rotated.secret).await.active && admin.introspect(&token.0).await.active);
+        }
+        here.revoke(&id).await.unwrap();
+        for admin in others {
+            assert!(!admin.introspect(&rotated.secret).await.active && !admin.introspect(&token.0).await.active);
+        }
+    }
+    replicas.end();
 }
 
 async fn what_is_no_good_looks_alike(backend: Backend) {

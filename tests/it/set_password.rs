@@ -14,6 +14,7 @@ on_both_databases!(
     a_password_is_checked,
     a_password_counts_however_it_is_typed,
     the_last_one_counts_and_an_empty_one_removes_it,
+    one_that_is_used_is_hashed_anew_at_another_cost,
     sessions_end_and_tokens_do_not,
     a_deleted_account_s_password_and_sessions_never_come_back,
     the_audit_trail_tells_of_it_without_the_hash,
@@ -72,6 +73,38 @@ async fn the_last_one_counts_and_an_empty_one_removes_it(backend: Backend) {
         assert_refused(refused, Code::Unauthenticated, "BAD_CREDENTIALS");
     }
     assert_eq!(server.database.count("accounts WHERE password_hash IS NOT NULL").await, 0);
+    server.end().await;
+}
+
+async fn one_that_is_used_is_hashed_anew_at_another_cost(backend: Backend) {
+    let server = TestServer::start(backend).await;
+    let admin = server.admin().await;
+    for name in ["ada", "ben"] {
+        admin.put_user(name, PASSWORD).await;
+    }
+    let before = admin.sign_in_desktop(by_password("ada", PASSWORD)).await.unwrap();
+    let database = server.database.clone();
+    server.end().await;
+
+    let mut settings = database.settings(None);
+    settings.credentials.bcrypt_cost = 5;
+    let server = TestServer::on(database, &settings).await;
+    let admin = server.admin().await;
+    let costs = async || {
+        let costs = ["ada", "ben"]
+            .map(|name| format!("SELECT substr(password_hash, 5, 2) FROM accounts WHERE account_id = '{name}'"));
+        [server.database.scalar(&costs[0]).await, server.database.scalar(&costs[1]).await]
+    };
+    let refused = admin.sign_in_desktop(by_password("ada", "battery staple")).await;
+    assert_refused(refused, Code::Unauthenticated, "BAD_CREDENTIALS");
+    assert_eq!(costs().await, ["04", "04"]);
+    for _ in 0..2 {
+        admin.sign_in_desktop(by_password("ada", PASSWORD)).await.unwrap();
+        assert_eq!(costs().await, ["05", "04"]);
+    }
+    admin.sign_in("ben").await;
+    assert_eq!(costs().await, ["05", "05"]);
+    assert!(admin.introspect(&before.secret).await.active, "it is the same password");
     server.end().await;
 }
 

@@ -52,7 +52,7 @@ impl Authority {
     /// Opens a desktop session.
     pub async fn sign_in_desktop(&self, permit: Permit, request: DesktopSignIn) -> Result<Minted<SessionView>, Error> {
         let DesktopSignIn { who, device, address } = request;
-        // A server that can mint nothing tells nothing of passwords either.
+        // Where the current master key is lacking, nothing is told of passwords either.
         self.keys.now().current()?;
         let who = match who {
             WhoSignsIn::Password(attempt) => {
@@ -125,7 +125,8 @@ impl Established {
         match self {
             Self::ByPassword(verified) => {
                 let account = account.filter(|account| !account.suspended).ok_or(Error::BadCredentials)?;
-                if verified.still_holds(&opened.transaction).await? { Ok(account) } else { Err(Error::BadCredentials) }
+                let holds = verified.confirm(&opened.transaction, &account).await?;
+                if holds { Ok(account) } else { Err(Error::BadCredentials) }
             }
             Self::ByCaller(_) => match account {
                 None => Err(Error::AccountNotFound),

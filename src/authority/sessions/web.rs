@@ -60,7 +60,7 @@ struct Entered {
 impl Authority {
     /// Opens a web session for whomever a username and password belong to.
     pub async fn sign_in(&self, entrance: Entrance, attempt: PasswordAttempt) -> Result<SignedIn, Error> {
-        // A server that can mint nothing tells nothing of passwords either.
+        // Where the current master key is lacking, nothing is told of passwords either.
         self.keys.now().current()?;
         let verified = self.verify_password(&attempt, &by(&entrance)).await?;
         let authority = self.clone();
@@ -69,7 +69,7 @@ impl Authority {
                 let entered = authority.enter(&entrance, verified.account).await?;
                 let Entered { transaction, now, account, by } = entered;
                 let account = account.filter(|account| !account.suspended).ok_or(Error::BadCredentials)?;
-                if !verified.still_holds(&transaction).await? {
+                if !verified.confirm(&transaction, &account).await? {
                     return Err(Error::BadCredentials);
                 }
 

@@ -128,16 +128,13 @@ impl Authority {
             .change(async move {
                 let transaction = authority.store.begin().await?;
                 let key = reached_account(&transaction, &permit, account.as_ref()).await?.key;
-                let targets = Targets { accounts: BTreeSet::from([key]), ..Targets::default() };
-                let opened = authority.open(transaction, &permit, targets).await?;
-                let account = opened.account(key).ok_or(Error::AccountNotFound)?;
-
-                let ended = opened.transaction.count_live(account, Kind::Personal, opened.now).await?;
-                opened.transaction.raise_token_generation(account, opened.now, reason).await?;
+                let (opened, account) = authority.open_account(transaction, &permit, key).await?;
+                let ended = opened.transaction.count_live(&account, Kind::Personal, opened.now).await?;
+                opened.transaction.raise_token_generation(&account, opened.now, reason).await?;
                 if include_sessions {
-                    opened.transaction.raise_session_generation(account, opened.now, reason).await?;
+                    opened.transaction.raise_session_generation(&account, opened.now, reason).await?;
                 }
-                let mut event = opened.event("token.revoke-all", &account.id, Some(account));
+                let mut event = opened.event("token.revoke-all", &account.id, Some(&account));
                 event.detail = serde_json::json!({
                     "reason": format!("{reason:?}"),
                     "include_sessions": include_sessions,
