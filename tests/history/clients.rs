@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{
     calls::{Door, Failure},
-    model::{Account, Life, MAX_TOKENS, PLANS, State},
+    model::{Account, Kind, MAX_TOKENS, PLANS, Session, State},
     random::Random,
     run::Run,
     world::{Inquiry, Overlap, Step, World},
@@ -80,6 +80,9 @@ pub(crate) async fn take(run: &Run, world: &World, door: &Door, step: &Step, dea
         Ok(made) => {
             world.end(made, run.now());
             run.count("writes acknowledged");
+            if matches!(step, Step::SignIn(_)) {
+                run.count("sessions opened");
+            }
             true
         }
         Err(Failure::InDoubt(why)) => {
@@ -117,26 +120,46 @@ fn next_step(state: &State, steps: usize, random: &mut Random) -> Step {
         let suspended = random.percent(10);
         return Step::Put(Account { plan: "LARGE", permissions: vec!["write"], limited: false, suspended, mark });
     };
-    let has_room = !account.suspended && state.live() < account.room(state.policy).min(MAX_TOKENS);
-    if has_room && (state.live() == 0 || random.percent(25)) {
+    let live = state.live_tokens();
+    let has_room = !account.suspended && live.len() < account.room(state.policy).min(MAX_TOKENS);
+    if has_room && (live.is_empty() || random.percent(20)) {
         // What is limited cannot be given more than it holds.
         let grant = if account.limited { None } else { GRANTS[random.index(GRANTS.len())] };
         return Step::Issue(grant);
     }
-    let live: Vec<_> = (0..state.tokens.len()).filter(|token| state.tokens[*token].life == Life::Live).collect();
+    if state.password.is_none() && random.percent(25) {
+        return Step::SetPassword(format!("correct horse {steps}"));
+    }
     let has_caller = state.callers.contains(&true);
     match random.below(100) {
-        0..12 if !live.is_empty() => Step::Revoke(live[random.index(live.len())]),
-        12..17 => Step::RevokeAll,
-        17..22 => Step::Delete,
-        22..31 if has_caller => Step::RotateService,
-        31..37 if has_caller => Step::RevokeService,
-        22..45 if !has_caller => Step::CreateService,
+        0..10 if !live.is_empty() => Step::Revoke(live[random.index(live.len())]),
+        10..14 => Step::RevokeAll { include_sessions: random.percent(50) },
+        14..18 => Step::Delete,
+        18..26 if has_caller => Step::RotateService,
+        26..31 if has_caller => Step::RevokeService,
+        18..38 if !has_caller => Step::CreateService,
         // What a suspended account has stays as it is.
-        45..65 if !live.is_empty() && !account.suspended => {
+        38..55 if !live.is_empty() && !account.suspended => {
             change_token(state, account, live[random.index(live.len())], random)
         }
+        55..78 => change_session(state, account, steps, random),
         _ => Step::Put(changed(account, mark, random)),
+    }
+}
+
+/// Opens a session, or ends some.
+fn change_session(state: &State, account: &Account, steps: usize, random: &mut Random) -> Step {
+    let live = state.live_sessions();
+    let may_sign_in = state.password.is_some() && !account.suspended;
+    match random.below(10) {
+        0..3 if !live.is_empty() => {
+            let session = live[random.index(live.len())];
+            let Kind::Session(kind) = state.credentials[session].kind else { unreachable!("it is a session") };
+            Step::SignOut(session, kind)
+        }
+        3..4 if !live.is_empty() => Step::EndSession(live[random.index(live.len())]),
+        4..9 if may_sign_in => Step::SignIn(if random.percent(50) { Session::Web } else { Session::Desktop }),
+        _ => Step::SetPassword(format!("correct horse {steps}")),
     }
 }
 

@@ -23,6 +23,7 @@ mod proxy;
 mod random;
 mod replica;
 mod run;
+mod steps;
 mod world;
 
 use support::Backend;

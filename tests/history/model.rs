@@ -1,6 +1,6 @@
 //! What Introspect has to answer, as the contract says it: a model of one
-//! account, its tokens and their secrets, and the service credentials that ask
-//! about them.
+//! account, its tokens and sessions and their secrets, and the service
+//! credentials that ask about them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -20,9 +20,11 @@ pub(crate) const MAX_TOKENS: usize = 6;
 pub(crate) struct State {
     /// None: there is no such account.
     pub(crate) account: Option<Account>,
-    pub(crate) tokens: Vec<Token>,
-    /// All secrets that the tokens were given.
+    pub(crate) credentials: Vec<Credential>,
+    /// All secrets that the credentials were given.
     pub(crate) secrets: Vec<Secret>,
+    /// None: the account has none.
+    pub(crate) password: Option<String>,
     /// Whether a secret of the account's own service is live.
     pub(crate) callers: Vec<bool>,
     /// The policy's version.
@@ -41,18 +43,33 @@ pub(crate) struct Account {
     pub(crate) mark: String,
 }
 
+/// A token or a session of the account.
 #[derive(Clone, Debug)]
-pub(crate) struct Token {
+pub(crate) struct Credential {
     pub(crate) id: String,
+    pub(crate) kind: Kind,
     /// None: what the account holds.
     pub(crate) scopes: Option<&'static [&'static str]>,
     pub(crate) life: Life,
 }
 
-/// A secret of the token of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Token,
+    Session(Session),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// A signed token, for who signed in.
+    Web,
+    Desktop,
+}
+
+/// A secret of the credential of that number.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret {
-    pub(crate) token: usize,
+    pub(crate) credential: usize,
     /// No rotation has ended it: an overlap lasts longer than a history.
     pub(crate) is_live: bool,
 }
@@ -65,7 +82,7 @@ pub(crate) enum Life {
     Gone,
 }
 
-/// A token's secret, and who asks about it: the administrator, or a secret of the
+/// A secret, and who asks about it: the administrator, or a secret of the
 /// account's service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
@@ -91,9 +108,9 @@ impl Account {
         Self { plan: SHIFTING, permissions: vec!["shift"], limited: false, suspended: false, mark: "r0".to_owned() }
     }
 
-    fn scopes_of(&self, token: &Token, policy: u64) -> BTreeSet<String> {
+    fn scopes_of(&self, credential: &Credential, policy: u64) -> BTreeSet<String> {
         let permissions = expand(&self.permissions, policy);
-        match token.scopes {
+        match credential.scopes {
             None => permissions,
             Some(scopes) if self.limited => expand(scopes, policy).intersection(&permissions).cloned().collect(),
             Some(scopes) => expand(scopes, policy),
@@ -145,28 +162,51 @@ pub(crate) fn policy(version: u64) -> [(&'static str, String); 3] {
 }
 
 impl State {
-    pub(crate) fn is_live(&self, token: &Token) -> bool {
-        token.life == Life::Live && self.account.is_some()
+    fn is_live(&self, credential: &Credential) -> bool {
+        credential.life == Life::Live && self.account.is_some()
     }
 
-    /// How many tokens count against the plan.
-    pub(crate) fn live(&self) -> usize {
-        self.tokens.iter().filter(|token| self.is_live(token)).count()
+    /// The numbers of the live tokens, which count against the plan.
+    pub(crate) fn live_tokens(&self) -> Vec<usize> {
+        self.live(|kind| kind == Kind::Token)
     }
 
-    /// The numbers of a token's live secrets, the oldest first.
-    pub(crate) fn live_secrets(&self, token: usize) -> Vec<usize> {
-        let is_live = |secret: &&Secret| secret.token == token && secret.is_live;
-        (0..self.secrets.len()).filter(|number| is_live(&&self.secrets[*number])).collect()
+    /// The numbers of the live sessions.
+    pub(crate) fn live_sessions(&self) -> Vec<usize> {
+        self.live(|kind| kind != Kind::Token)
     }
 
-    /// Ends every token.
-    pub(crate) fn end_all(&mut self, life: Life) {
-        for token in &mut self.tokens {
-            if life == Life::Gone || token.life == Life::Live {
-                token.life = life;
-            }
+    fn live(&self, is_of: impl Fn(Kind) -> bool) -> Vec<usize> {
+        let is_meant = |credential: &Credential| is_of(credential.kind) && self.is_live(credential);
+        (0..self.credentials.len()).filter(|number| is_meant(&self.credentials[*number])).collect()
+    }
+
+    /// The numbers of a credential's live secrets, the oldest first.
+    pub(crate) fn live_secrets(&self, credential: usize) -> Vec<usize> {
+        let is_live = |secret: &Secret| secret.credential == credential && secret.is_live;
+        (0..self.secrets.len()).filter(|number| is_live(&self.secrets[*number])).collect()
+    }
+
+    /// A new credential, and its secret.
+    pub(crate) fn add(&mut self, kind: Kind, scopes: Option<&'static [&'static str]>) {
+        self.secrets.push(Secret { credential: self.credentials.len(), is_live: true });
+        // Until its id is known: it will be the highest.
+        self.credentials.push(Credential { id: "~".to_owned(), kind, scopes, life: Life::Live });
+    }
+
+    /// Revokes all that live of these kinds.
+    pub(crate) fn revoke_all(&mut self, is_of: impl Fn(Kind) -> bool) {
+        for number in self.live(is_of) {
+            self.credentials[number].life = Life::Revoked;
         }
+    }
+
+    /// Erases the account with all that it has.
+    pub(crate) fn erase(&mut self) {
+        for credential in &mut self.credentials {
+            credential.life = Life::Gone;
+        }
+        (self.account, self.password) = (None, None);
     }
 }
 
@@ -181,21 +221,24 @@ impl Register for State {
         let (Some(secret), Some(account)) = (self.secrets.get(question.secret), &self.account) else {
             return Answer::Inactive(InactiveReason::Unknown);
         };
-        let token = &self.tokens[secret.token];
-        match token.life {
+        let credential = &self.credentials[secret.credential];
+        match credential.life {
             Life::Gone => return Answer::Inactive(InactiveReason::Unknown),
             Life::Live if secret.is_live => {}
-            Life::Live | Life::Revoked => return Answer::Inactive(InactiveReason::Revoked),
+            Life::Live | Life::Revoked if credential.kind == Kind::Token => {
+                return Answer::Inactive(InactiveReason::Revoked);
+            }
+            Life::Live | Life::Revoked => return Answer::Inactive(InactiveReason::SignedOut),
         }
         if account.suspended {
             return Answer::Inactive(InactiveReason::AccountSuspended);
         }
-        let older = self.tokens.iter().filter(|other| self.is_live(other) && other.id < token.id).count();
-        if older >= account.room(self.policy) {
+        let older = self.live_tokens().into_iter().filter(|other| self.credentials[*other].id < credential.id).count();
+        if credential.kind == Kind::Token && older >= account.room(self.policy) {
             return Answer::Inactive(InactiveReason::OverPlanLimit);
         }
         Answer::Active {
-            scopes: account.scopes_of(token, self.policy),
+            scopes: account.scopes_of(credential, self.policy),
             plan: account.plan.to_owned(),
             roles: vec![account.mark.clone()],
         }

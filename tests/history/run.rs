@@ -225,6 +225,8 @@ impl Run {
             InactiveReason::Unknown.as_str_name(),
             InactiveReason::AccountSuspended.as_str_name(),
             InactiveReason::OverPlanLimit.as_str_name(),
+            "sessions opened",
+            InactiveReason::SignedOut.as_str_name(),
             "faults",
         ];
         // One server has few faults, and its policy is raised by but some of them.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     check::{Moment, Read, Version, check, told},
-    model::{Account, Answer, Life, MAX_TOKENS, Question, Secret, State, Token},
+    model::{Account, Answer, Kind, Life, MAX_TOKENS, Question, Secret, Session, State},
     random::Random,
 };
 
@@ -25,7 +25,18 @@ pub(crate) enum Step {
     EndSecret(usize),
     /// Other scopes for the token of that number, or what its account holds.
     Update(usize, Option<&'static [&'static str]>),
-    RevokeAll,
+    /// Every token, and every session where they are included.
+    RevokeAll {
+        include_sessions: bool,
+    },
+    /// Another password, which ends every session.
+    SetPassword(String),
+    /// A session, by the password.
+    SignIn(Session),
+    /// The session of that number and kind, by its secret.
+    SignOut(usize, Session),
+    /// The session of that number, by its id.
+    EndSession(usize),
     Delete,
     CreateService,
     /// Ends the secret before.
@@ -47,8 +58,9 @@ pub(crate) enum Overlap {
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) account: String,
-    pub(crate) token: Option<String>,
-    pub(crate) secret: Option<String>,
+    pub(crate) credential: Option<String>,
+    pub(crate) secret: Option<KnownSecret>,
+    pub(crate) password: Option<String>,
     pub(crate) service: Option<String>,
 }
 
@@ -56,14 +68,14 @@ pub(crate) struct Subject {
 #[derive(Debug)]
 pub(crate) enum Made {
     Nothing,
-    Token { id: String, secret: TokenSecret },
-    Secret(TokenSecret),
+    Credential { id: String, secret: KnownSecret },
+    Secret(KnownSecret),
     Service { id: String, secret: String },
 }
 
-/// A token's secret, as its maker was told.
+/// A credential's secret, as its maker was told.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenSecret {
+pub(crate) struct KnownSecret {
     pub(crate) id: String,
     pub(crate) plaintext: String,
 }
@@ -85,7 +97,7 @@ pub(crate) struct World {
 struct Inner {
     versions: Vec<Version<State>>,
     reads: Vec<Read<State>>,
-    secrets: Vec<TokenSecret>,
+    secrets: Vec<KnownSecret>,
     callers: Vec<String>,
     service: Option<String>,
 }
@@ -102,25 +114,25 @@ impl Step {
     fn apply(&self, state: &mut State) {
         match self {
             Self::Put(account) => state.account = Some(account.clone()),
-            // Until its id is known: it will be the highest.
-            Self::Issue(scopes) => {
-                state.secrets.push(Secret { token: state.tokens.len(), is_live: true });
-                state.tokens.push(Token { id: "~".to_owned(), scopes: *scopes, life: Life::Live });
-            }
+            Self::Issue(scopes) => state.add(Kind::Token, *scopes),
+            Self::SignIn(session) => state.add(Kind::Session(*session), None),
             Self::Rotate(token, overlap) => {
                 for secret in &mut state.secrets {
-                    secret.is_live &= secret.token != *token || *overlap == Overlap::Long;
+                    secret.is_live &= secret.credential != *token || *overlap == Overlap::Long;
                 }
-                state.secrets.push(Secret { token: *token, is_live: true });
+                state.secrets.push(Secret { credential: *token, is_live: true });
             }
             Self::EndSecret(secret) => state.secrets[*secret].is_live = false,
-            Self::Update(token, scopes) => state.tokens[*token].scopes = *scopes,
-            Self::Revoke(token) => state.tokens[*token].life = Life::Revoked,
-            Self::RevokeAll => state.end_all(Life::Revoked),
-            Self::Delete => {
-                state.end_all(Life::Gone);
-                state.account = None;
+            Self::Update(token, scopes) => state.credentials[*token].scopes = *scopes,
+            Self::Revoke(ended) | Self::SignOut(ended, _) | Self::EndSession(ended) => {
+                state.credentials[*ended].life = Life::Revoked;
             }
+            Self::RevokeAll { include_sessions } => state.revoke_all(|kind| kind == Kind::Token || *include_sessions),
+            Self::SetPassword(password) => {
+                state.password = Some(password.clone());
+                state.revoke_all(|kind| kind != Kind::Token);
+            }
+            Self::Delete => state.erase(),
             Self::CreateService => state.callers.push(true),
             Self::RotateService => {
                 state.callers.fill(false);
@@ -144,7 +156,12 @@ impl fmt::Display for Step {
             Self::EndSecret(secret) => write!(f, "end secret {secret}"),
             Self::Update(token, None) => write!(f, "have token {token} inherit"),
             Self::Update(token, Some(scopes)) => write!(f, "give token {token} {scopes:?}"),
-            Self::RevokeAll => f.write_str("revoke all tokens"),
+            Self::RevokeAll { include_sessions: false } => f.write_str("revoke all tokens"),
+            Self::RevokeAll { include_sessions: true } => f.write_str("revoke all tokens and sessions"),
+            Self::SetPassword(password) => write!(f, "set the password {password:?}"),
+            Self::SignIn(session) => write!(f, "sign in for a {session:?} session"),
+            Self::SignOut(session, _) => write!(f, "sign session {session} out"),
+            Self::EndSession(session) => write!(f, "end session {session}"),
             Self::Delete => f.write_str("delete the account"),
             Self::CreateService => f.write_str("create the service"),
             Self::RotateService => f.write_str("rotate the service's secret, without overlap"),
@@ -189,23 +206,34 @@ impl World {
     pub(crate) fn begin(&self, step: &Step, via: &str, now: Moment) -> Subject {
         let mut inner = self.inner();
         let mut state = inner.last().state.clone();
-        let (token, secret) = match step {
-            Step::Revoke(token) | Step::Rotate(token, _) | Step::Update(token, _) => (Some(*token), None),
-            Step::EndSecret(secret) => (Some(state.secrets[*secret].token), Some(*secret)),
+        let (credential, secret) = match step {
+            Step::Revoke(number)
+            | Step::Rotate(number, _)
+            | Step::Update(number, _)
+            | Step::SignOut(number, _)
+            | Step::EndSession(number) => (Some(*number), state.live_secrets(*number).first().copied()),
+            Step::EndSecret(secret) => (Some(state.secrets[*secret].credential), Some(*secret)),
             Step::Put(_)
             | Step::Issue(_)
-            | Step::RevokeAll
+            | Step::RevokeAll { .. }
+            | Step::SetPassword(_)
+            | Step::SignIn(_)
             | Step::Delete
             | Step::CreateService
             | Step::RotateService
             | Step::RevokeService
             | Step::Policy(_) => (None, None),
         };
-        let token = token.map(|token| state.tokens[token].id.clone());
-        let secret = secret.map(|secret| inner.secrets[secret].id.clone());
+        let subject = Subject {
+            account: self.account.clone(),
+            credential: credential.map(|credential| state.credentials[credential].id.clone()),
+            secret: secret.map(|secret| inner.secrets[secret].clone()),
+            password: state.password.clone(),
+            service: inner.service.clone(),
+        };
         step.apply(&mut state);
         inner.versions.push(Version { state, what: step.to_string(), via: via.to_owned(), start: now, end: None });
-        Subject { account: self.account.clone(), token, secret, service: inner.service.clone() }
+        subject
     }
 
     /// The last step was acknowledged.
@@ -213,9 +241,9 @@ impl World {
         let mut inner = self.inner();
         match made {
             Made::Nothing => {}
-            Made::Token { id, secret } => {
-                let token = inner.last_mut().state.tokens.last_mut().expect("the step has added it");
-                token.id = id;
+            Made::Credential { id, secret } => {
+                let made = inner.last_mut().state.credentials.last_mut().expect("the step has added it");
+                made.id = id;
                 inner.secrets.push(secret);
             }
             Made::Secret(secret) => inner.secrets.push(secret),
