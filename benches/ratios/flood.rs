@@ -7,7 +7,7 @@ use crate::{
     run::{self, Bench, STRICT, finish, generate, start},
     seed::{self, Seed},
     site::{Backend, write_credentials},
-    spec::{Ask, Expected, Load, Spec},
+    spec::{Ask, Expected, Load, Seen, Spec},
 };
 
 use token_authority::domain::{credential::Kind, id::CredentialId, time::Timestamp};
@@ -18,6 +18,11 @@ const FLOOD: f64 = 5.0 * WARM;
 /// Imported tokens in a second: twice what one thread of bcrypt can do, so that it
 /// is busy all the time.
 const IMPORTED: f64 = 30.0;
+/// Wrong sign-ins in a second, by so many usernames and addresses together.
+const GUESSES: f64 = 1_000.0;
+const GUESSED: usize = 1_000;
+/// What another system's tokens begin with.
+const LEGACY_PREFIX: &str = "utm_";
 /// Different credentials in the flood.
 const DIFFERENT: usize = 30_000;
 
@@ -42,14 +47,17 @@ pub(crate) fn measure(bench: &Bench, name: &'static str, backend: Backend) -> Ve
     let bad = sown.site.path("bad.credentials");
     write_credentials(&bad, bad_credentials(&minted));
 
-    let (server, all) = warm(bench, &sown, &[]);
+    let legacy = format!(r#"[{{ prefix = "{LEGACY_PREFIX}", hint_length = 12 }}]"#);
+    let (server, all) = warm(bench, &sown, &[("CREDENTIALS__LEGACY", &legacy)]);
     let check = generate("Check", &run::check(&all));
     let at = |per_second, tick_micros, in_order| Load::Rate { per_second, tick_micros, in_order };
     let known = Spec { load: at(check.per_second() * WARM, 0, false), ask: STRICT, ..all.clone() };
+    // By another service, whose calls in flight are bounded by themselves.
     let flood = Spec {
+        caller: sown.site.introspectors[1].clone(),
         credentials: Some(bad),
-        ask: Ask::Introspect { expected: Expected::Inactive, max_staleness: 0 },
-        load: at(check.per_second() * FLOOD, 1_000, false),
+        ask: Ask::Introspect { expected: Expected::InactiveOrBusy, max_staleness: 0 },
+        load: at(check.per_second() * FLOOD, 100, false),
         ..all.clone()
     };
 
@@ -60,6 +68,7 @@ pub(crate) fn measure(bench: &Bench, name: &'static str, backend: Backend) -> Ve
         let file = sown.site.path("round.credentials");
         write_credentials(&file, round.iter().map(ToString::to_string));
         let imported = Spec {
+            caller: flood.caller.clone(),
             credentials: Some(file),
             ask: Ask::Introspect { expected: Expected::ActiveOrBusy, max_staleness: 0 },
             load: at(IMPORTED, 0, true),
@@ -86,17 +95,63 @@ pub(crate) fn measure(bench: &Bench, name: &'static str, backend: Backend) -> Ve
             Figure::of("imported, to be proved by bcrypt", &slow),
         ],
         notes: vec![format!(
-            "Resident: {resident:.0} MiB before the first flood, {peak:.0} MiB at most. Of the imported ones, {} of {} \
-             were told that the server is busy.",
-            slow.iter().map(|seen| seen.busy).sum::<u64>(),
-            slow.iter().map(|seen| seen.calls).sum::<u64>(),
+            "Resident: {resident:.0} MiB before the first flood, {peak:.0} MiB at most. Told that the server is busy: {} \
+             of the flood, {} of the imported ones.",
+            busy(&floods),
+            busy(&slow),
         )],
         ..line_of(rounds)
     }]
 }
 
-/// A third each: malformed (a wrong checksum), forged (a known id, another
-/// secret), unknown (an id of nothing).
+/// How many of the calls were told that the server is busy.
+fn busy(rounds: &[Seen]) -> String {
+    let sum = |of: fn(&Seen) -> u64| rounds.iter().map(of).sum::<u64>();
+    format!("{} of {}", sum(|seen| seen.busy), sum(|seen| seen.calls))
+}
+
+/// What those notice who are known, while passwords are guessed.
+pub(crate) fn sign_ins(bench: &Bench) -> Line {
+    let sown = bench.sown(Backend::Postgres);
+    let (_server, all) = warm(bench, sown, &[]);
+    let check = generate("Check", &run::check(&all));
+    let at = |per_second, tick_micros| Load::Rate { per_second, tick_micros, in_order: false };
+    let known = Spec { load: at(check.per_second() * WARM, 0), ..all.clone() };
+    let usernames = sown.site.path("usernames");
+    write_credentials(&usernames, (0..GUESSED).map(|number| format!("user-{}", number % 100)));
+    let wrong = Spec {
+        caller: sown.site.admin.clone(),
+        credentials: Some(usernames),
+        ask: Ask::WrongSignIn,
+        load: at(GUESSES, 100),
+        ..all.clone()
+    };
+    let (mut quiet, mut guessed, mut guesses) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.plan.rounds {
+        quiet.push(generate("known, quiet", &known));
+        let (by_known, by_guessers) = (start(&known), start(&wrong));
+        guessed.push(finish("known, while passwords are guessed", by_known));
+        guesses.push(finish("wrong sign-ins", by_guessers));
+    }
+    let rounds = guessed.iter().zip(&quiet).map(|(guessed, quiet)| guessed.p99 / quiet.p99).collect();
+    Line {
+        name: "sign-ins",
+        what: format!("warm p99 at 5 % of Check's rate while {GUESSES} sign-ins a second fail, PostgreSQL"),
+        floor: Some(Floor::AtMost(2.0)),
+        unit: "× quiet p99",
+        figures: vec![
+            Figure::of("Check, 256 in flight", &[check]),
+            Figure::of("known, quiet", &quiet),
+            Figure::of("known, while passwords are guessed", &guessed),
+            Figure::of("wrong sign-ins", &guesses),
+        ],
+        ..line_of(rounds)
+    }
+}
+
+/// A quarter each: malformed (a wrong checksum), forged (a known id, another
+/// secret), unknown (an id of nothing), and of another system's form, which nobody
+/// has imported.
 fn bad_credentials(minted: &str) -> Vec<String> {
     let forms = seed::forms();
     let mut minted = minted.lines().cycle();
@@ -105,12 +160,13 @@ fn bad_credentials(minted: &str) -> Vec<String> {
             let good = minted.next().expect("there are tokens");
             let presented = forms.parse(good).expect("a minted credential");
             let secret = seed::draw_secret();
-            let id = match number % 3 {
+            let id = match number % 4 {
                 0 => {
                     let last = if good.ends_with('0') { "1" } else { "0" };
                     return format!("{}{last}", &good[..good.len() - 1]);
                 }
                 1 => presented.id,
+                2 => return format!("{LEGACY_PREFIX}{:040x}", u128::from_ne_bytes(token_authority::random::bytes())),
                 _ => {
                     let time = Timestamp::from_micros(1_000_000 + number as i64).expect("in range");
                     CredentialId::at(time, token_authority::random::bytes())

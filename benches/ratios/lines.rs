@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What there is to measure.
-pub(crate) const NAMES: [(&str, &str); 13] = [
+pub(crate) const NAMES: [(&str, &str); 14] = [
     ("first-use", "bcrypt's runs for the first use of each minted token after a restart"),
     ("embedded", "Introspect, embedded database"),
     ("batch", "BatchIntrospect of 100"),
@@ -23,6 +23,7 @@ pub(crate) const NAMES: [(&str, &str); 13] = [
     ("stale", "Introspect, PostgreSQL, max_staleness 1 s"),
     ("one", "Introspect, PostgreSQL, strict, one in flight"),
     ("flood-postgres", "warm p99 during a flood, PostgreSQL"),
+    ("sign-ins", "warm p99 while a thousand sign-ins a second fail, PostgreSQL"),
     ("million", "1,000,000 tokens, all held"),
     ("bound", "1,000,000 tokens, the cache at its bound"),
     ("cap", "IssueToken over a cap"),
@@ -47,6 +48,7 @@ pub(crate) fn all(bench: &Bench) -> Vec<Line> {
     measure("stale", &|| vec![stale(bench)]);
     measure("one", &|| vec![one(bench)]);
     measure("flood-postgres", &|| flood::measure(bench, "flood-postgres", Backend::Postgres));
+    measure("sign-ins", &|| vec![flood::sign_ins(bench)]);
     measure("million", &|| vec![million(bench)]);
     measure("bound", &|| bound(bench));
     measure("cap", &|| [Backend::Embedded, Backend::Postgres].map(|backend| cap(bench, backend)).into());

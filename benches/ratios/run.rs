@@ -98,7 +98,7 @@ impl Bench {
         Spec {
             servers: vec![server.grpc],
             processes: vec![server.pid()],
-            caller: sown.site.introspector.clone(),
+            caller: sown.site.introspectors[0].clone(),
             credentials: Some(sown.credentials.clone()),
             ask: STRICT,
             load: Load::InFlight(IN_FLIGHT),

@@ -40,8 +40,8 @@ pub(crate) struct Site {
     url: Option<String>,
     /// The administrator's credential.
     pub(crate) admin: String,
-    /// A credential that may introspect.
-    pub(crate) introspector: String,
+    /// Credentials that may introspect: of one service, and of another.
+    pub(crate) introspectors: [String; 2],
 }
 
 /// A running server. Dropped, it is killed.
@@ -59,15 +59,18 @@ impl Site {
         };
         let directory = tempfile::Builder::new().prefix("token-authority-ratios-").tempdir();
         let directory = directory.expect("a temporary directory");
-        let mut site = Self { directory, url, admin: String::new(), introspector: String::new() };
+        let mut site = Self { directory, url, admin: String::new(), introspectors: Default::default() };
         let server = site.serve(&[]);
         let admin = fs::read_to_string(site.path("admin.token")).expect("the first start writes it");
         admin.trim().clone_into(&mut site.admin);
-        site.introspector = runtime.block_on(async {
+        site.introspectors = runtime.block_on(async {
             let client = server.client(&site.admin).await;
-            let roles = vec![ServiceRole::Introspector.into()];
-            let request = CreateServiceCredentialRequest { name: "ratios".to_owned(), roles, ..Default::default() };
-            client.call(client.services().create_service_credential(request)).await.expect("it is made").secret
+            let create = async |name: &str| {
+                let roles = vec![ServiceRole::Introspector.into()];
+                let request = CreateServiceCredentialRequest { name: name.to_owned(), roles, ..Default::default() };
+                client.call(client.services().create_service_credential(request)).await.expect("it is made").secret
+            };
+            [create("one").await, create("another").await]
         });
         server.stop();
         site

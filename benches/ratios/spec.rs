@@ -37,6 +37,9 @@ pub(crate) enum Ask {
     Introspect { expected: Expected, max_staleness: u32 },
     /// BatchIntrospect of so many.
     Batch(usize),
+    /// SignIn with a wrong password, which must be refused; the credentials are
+    /// usernames.
+    WrongSignIn,
     /// The question of a round, on a connection to this database of the
     /// generator's own.
     Query(String),
@@ -46,8 +49,9 @@ pub(crate) enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Expected {
     Active,
-    Inactive,
-    /// Active; or that the server is too busy to prove it (RESOURCE_EXHAUSTED), or
+    /// Inactive, or busy.
+    InactiveOrBusy,
+    /// Active; or busy: that the server is too busy to prove it (RESOURCE_EXHAUSTED), or
     /// did not come to it in time (UNAVAILABLE).
     ActiveOrBusy,
 }

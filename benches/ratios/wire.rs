@@ -7,7 +7,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::{HeaderValue, Method, Request, Version};
 use prost::Message as _;
-use token_authority::proto::v1::{BatchIntrospectRequest, IntrospectRequest};
+use token_authority::proto::v1::{BatchIntrospectRequest, IntrospectRequest, PasswordCredentials, SignInRequest};
 use tokio::net::TcpStream;
 
 use crate::spec::{Ask, Expected};
@@ -15,6 +15,8 @@ use crate::spec::{Ask, Expected};
 const OK: &[u8] = b"0";
 /// RESOURCE_EXHAUSTED, UNAVAILABLE.
 const BUSY: [&[u8]; 2] = [b"8", b"14"];
+/// RESOURCE_EXHAUSTED, UNAUTHENTICATED.
+const REFUSED: [&[u8]; 2] = [b"8", b"16"];
 /// How a scope is called that every credential holds which is asked about.
 const NEEDED_SCOPE: &str = "trading:read";
 
@@ -47,6 +49,7 @@ impl Requests {
         let path = match ask {
             Ask::Introspect { .. } => "/token_authority.v1.TokenAuthorityService/Introspect",
             Ask::Batch(_) => "/token_authority.v1.TokenAuthorityService/BatchIntrospect",
+            Ask::WrongSignIn => "/token_authority.v1.SessionService/SignIn",
             Ask::Check | Ask::Query(_) => "/grpc.health.v1.Health/Check",
         };
         let mut head = Request::builder()
@@ -92,6 +95,14 @@ impl Requests {
                 let requests = some.iter().map(question).collect();
                 add(&BatchIntrospectRequest { requests }.encode_to_vec());
             }),
+            Ask::WrongSignIn => {
+                for (number, username) in credentials.iter().enumerate() {
+                    let username = (*username).to_owned();
+                    let credentials = Some(PasswordCredentials { username, password: "wrong password".to_owned() });
+                    let client_ip = format!("10.0.{}.{}", number / 256 % 256, number % 256);
+                    add(&SignInRequest { credentials, client_ip }.encode_to_vec());
+                }
+            }
         }
         Self { head, frames: frames.freeze(), ends }
     }
@@ -144,7 +155,9 @@ impl Reply {
         let status = self.status.as_ref().map(HeaderValue::as_bytes);
         let message = self.message.get(5..).unwrap_or_default();
         let right = match ask {
-            Ask::Introspect { expected: Expected::ActiveOrBusy, .. }
+            // Wrong, or one of too many.
+            Ask::WrongSignIn => status.is_some_and(|status| REFUSED.contains(&status)),
+            Ask::Introspect { expected: Expected::ActiveOrBusy | Expected::InactiveOrBusy, .. }
                 if status.is_some_and(|status| BUSY.contains(&status)) =>
             {
                 return Answer::Busy;
@@ -153,7 +166,7 @@ impl Reply {
             // `status = SERVING`.
             Ask::Check | Ask::Query(_) => message == [8, 1],
             // `verdict = VERDICT_UNAUTHENTICATED`, and nothing else.
-            Ask::Introspect { expected: Expected::Inactive, .. } => message == [16, 2],
+            Ask::Introspect { expected: Expected::InactiveOrBusy, .. } => message == [16, 2],
             Ask::Introspect { .. } => is_active(message),
             Ask::Batch(size) => active_results(message) == Some(*size),
         };
