@@ -3,6 +3,7 @@
 
 use clap::{Args, Subcommand};
 use prost_types::FieldMask;
+use tonic::Code;
 
 use crate::proto::v1;
 
@@ -153,16 +154,22 @@ async fn delete(account_id: String, session: &Session) -> Result<(), Error> {
 }
 
 async fn put_suspended(account_id: String, suspended: bool, session: &Session) -> Result<(), Error> {
-    // Not by a mask alone, which would make an account that was misspelt.
-    let get = v1::GetAccountRequest { account_id };
-    let account = session.call(session.client.accounts().get_account(get)).await?.account;
-    let account = account.ok_or(Error::Reply("no account where one was asked for"))?;
-    let request = v1::PutAccountRequest {
-        account: Some(v1::Account { account_id: account.account_id, suspended, ..v1::Account::default() }),
-        update_mask: Some(FieldMask { paths: vec!["suspended".to_owned()] }),
-    };
-    let response = session.call(session.client.accounts().put_account(request)).await?;
-    show(response.account, session)
+    // Not by a mask alone, which would make an account that was misspelt, or
+    // deleted meanwhile.
+    for is_last in [false, false, true] {
+        let get = v1::GetAccountRequest { account_id: account_id.clone() };
+        let account = session.call(session.client.accounts().get_account(get)).await?.account;
+        let v1::Account { account_id, etag, .. } = account.ok_or(Error::Reply("no account where one was asked for"))?;
+        let request = v1::PutAccountRequest {
+            account: Some(v1::Account { account_id, suspended, etag, ..v1::Account::default() }),
+            update_mask: Some(FieldMask { paths: vec!["suspended".to_owned()] }),
+        };
+        match session.call(session.client.accounts().put_account(request)).await {
+            Err(error) if error.code == Code::Aborted && !is_last => {}
+            response => return show(response?.account, session),
+        }
+    }
+    unreachable!("the last try returns")
 }
 
 async fn set_password(args: SetPasswordArgs, session: &Session) -> Result<(), Error> {

@@ -1,12 +1,16 @@
 //! `token inspect`: was a credential copied whole?
 //!
 //! Offline: form and checksum say whether a string can be a credential at all,
-//! not whether it was ever issued, still less whether it is live.
+//! not whether it was ever issued, still less whether it is live. Nor is the
+//! signature of a session's token looked at: the keys for it are the server's.
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::domain::credential::{Forms, Prefix, Presented};
+use crate::domain::{
+    credential::{Forms, Prefix, Presented},
+    web_token::WebToken,
+};
 
 use super::{
     Error, Exit,
@@ -29,10 +33,8 @@ pub(super) struct InspectArgs {
 pub(super) fn run(args: &InspectArgs, console: Console) -> Result<Exit, Error> {
     let inspection = inspect(&args.secret_file.read()?);
     console.show(&inspection)?;
-    Ok(match inspection.checksum {
-        Checksum::Valid => Exit::Done,
-        Checksum::Invalid | Checksum::Unchecked => Exit::Failure,
-    })
+    let is_whole = inspection.well_formed && inspection.checksum != Checksum::Invalid;
+    Ok(if is_whole { Exit::Done } else { Exit::Failure })
 }
 
 /// What can be told of a credential without a server. Its secret is no part of
@@ -55,7 +57,7 @@ struct Inspection {
 enum Checksum {
     Valid,
     Invalid,
-    /// There is no telling where it would be.
+    /// It has none, or there is no telling where it would be.
     Unchecked,
 }
 
@@ -64,11 +66,12 @@ impl View for Inspection {
         let form = if self.well_formed {
             "well-formed"
         } else {
-            "not that of a credential: a prefix, an underscore, 60 letters and digits"
+            "not that of a credential: a prefix, an underscore, 60 letters and digits; or a session's signed token"
         };
         let checksum = match self.checksum {
             Checksum::Valid => "valid",
             Checksum::Invalid => "wrong: something was mistyped or lost",
+            Checksum::Unchecked if self.well_formed => "none: its signature is not looked at here",
             Checksum::Unchecked => "",
         };
         Card::new()
@@ -82,6 +85,15 @@ impl View for Inspection {
 }
 
 fn inspect(presented: &str) -> Inspection {
+    if let Some(token) = WebToken::recognize(presented) {
+        return Inspection {
+            well_formed: true,
+            checksum: Checksum::Unchecked,
+            prefix: None,
+            credential_id: Some(token.id.to_string()),
+            hint: Some(token.hint()),
+        };
+    }
     let prefix = prefix_of(presented);
     let parsed = prefix.clone().and_then(|prefix| parse(prefix, presented));
     let checksum = match (&parsed, &prefix) {
@@ -124,6 +136,7 @@ fn parse(prefix: Prefix, presented: &str) -> Option<Presented> {
 mod tests {
     use std::convert::Infallible;
 
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     use insta::assert_snapshot;
 
     use crate::domain::credential::{Kind, Secret};
@@ -160,6 +173,16 @@ mod tests {
         changed.push(if last == '0' { '1' } else { '0' });
         assert_snapshot!(inspect(&changed).table());
         assert_snapshot!(inspect(&changed).json().as_str());
+    }
+
+    #[test]
+    fn a_signed_token_is_told_by_its_id() {
+        let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let header = format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, "k".repeat(43));
+        let payload = r#"{"jti":"01890a5d-ac96-774b-bcce-b302099a8057","sub":"ada"}"#;
+        let token = format!("{}.{}.{}", part(&header), part(payload), "A".repeat(86));
+        assert_snapshot!(inspect(&token).table());
+        assert!(!inspect(&token[1..]).well_formed);
     }
 
     #[test]

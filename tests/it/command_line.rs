@@ -141,6 +141,26 @@ fn an_operator_sets_passwords_suspends_and_ends_sessions() {
 }
 
 #[test]
+fn a_password_is_asked_for_twice() {
+    let (database, process) = start();
+    let operator = operator(&database, &process);
+    operator.json(&["account", "put", "ada", "--username", "ada"]);
+    let set = ["account", "set-password", "ada"];
+    let type_in = |first, second| operator.typed(&set, &[("New password: ", first), ("The same again: ", second)]);
+    let differ = type_in("correct horse", "battery staple");
+    assert!(differ.code == 2 && differ.stdout.contains("none was set"), "{differ:?}");
+    assert!(!differ.stdout.contains("correct horse") && !differ.stdout.contains("battery staple"));
+    let sign_in = ["auth", "sign-in", "--username", "ada"];
+    let ask = |password| operator.typed(&sign_in, &[("Password: ", password)]);
+    assert_eq!(ask("correct horse").code, DENIED);
+    let same = type_in("correct horse", "correct horse");
+    assert!(same.code == 0 && same.stdout.contains("set"), "{same:?}");
+    let signed_in = ask("correct horse");
+    assert!(signed_in.code == 0 && signed_in.stdout.contains("eyJ"), "{signed_in:?}");
+    assert!(process.terminate().success());
+}
+
+#[test]
 fn an_operator_keeps_accounts() {
     let (database, process) = start();
     let operator = operator(&database, &process);

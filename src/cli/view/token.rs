@@ -121,6 +121,10 @@ impl TokenView {
         if self.inherits_permissions { "(inherits)".to_owned() } else { self.scopes.join(" ") }
     }
 
+    fn created(&self) -> String {
+        self.create_time.map(|time| time.to_string()).unwrap_or_default()
+    }
+
     fn expiry(&self) -> String {
         self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
     }
@@ -196,13 +200,15 @@ pub(in crate::cli) struct TokensListed {
 
 impl View for TokensListed {
     fn table(&self) -> String {
-        let mut listing = Listing::new(["TOKEN", "LABEL", "STATE", "SCOPES", "EXPIRES", "LAST USED", "HINT"]);
+        let mut listing =
+            Listing::new(["TOKEN", "LABEL", "STATE", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "HINT"]);
         for token in &self.tokens {
             listing.row([
                 &token.token_id,
                 &token.label,
                 &token.state,
                 &token.rights(),
+                &token.created(),
                 &token.expiry(),
                 &token.last_used(),
                 &token.hint,

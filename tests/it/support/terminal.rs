@@ -1,7 +1,7 @@
 //! The command line, as somebody types it.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     process::{Command, Output, Stdio},
 };
 
@@ -53,6 +53,41 @@ impl<'a> Terminal<'a> {
         );
         self.process.seen.secret(secret);
         secret.to_owned()
+    }
+
+    /// Runs a command on a terminal, where each line is typed when its prompt is
+    /// there; what the terminal showed is the output.
+    pub(crate) fn typed(&self, arguments: &[&str], lines: &[(&str, &str)]) -> Ran {
+        let typed = self.command(arguments);
+        let words = std::iter::once(typed.get_program()).chain(typed.get_args());
+        let words: Vec<_> = words.map(|word| word.to_str().expect("UTF-8")).collect();
+        // util-linux's, which gives a command a terminal.
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+        for (name, value) in typed.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+        let (mut keyboard, mut screen) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut shown = Vec::new();
+        for (prompt, line) in lines {
+            while !shown.ends_with(prompt.as_bytes()) {
+                let mut byte = [0];
+                screen.read_exact(&mut byte).expect("it asks");
+                shown.extend(byte);
+            }
+            writeln!(keyboard, "{line}").expect("it reads");
+        }
+        screen.read_to_end(&mut shown).expect("the terminal can be read");
+        let status = child.wait().expect("it ends");
+        Ran {
+            code: status.code().expect("it ends by itself"),
+            stdout: String::from_utf8(shown).expect("UTF-8"),
+            stderr: String::new(),
+        }
     }
 
     /// A command with the server's address and the credential in its environment.
