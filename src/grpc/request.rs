@@ -7,9 +7,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::{HeaderMap, header::AUTHORIZATION};
+use http_body_util::BodyExt as _;
 use tonic::{Request, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
@@ -31,6 +34,9 @@ const OURS: &str = "/token_authority.v1.";
 const OPEN: &str = "/token_authority.v1.SessionService/GetJwks";
 /// The one that a setting opens.
 const SIGN_IN: &str = "/token_authority.v1.SessionService/SignIn";
+
+/// How long the body of a call that was refused is passed over.
+const PASS_OVER: Duration = Duration::from_secs(1);
 
 /// A caller without a credential, of what is open.
 #[derive(Clone, Debug)]
@@ -132,7 +138,7 @@ where
                     Ok(response)
                 })
             }
-            Some(Err(refusal)) => Box::pin(async move { Ok(status::refused(&refusal).into_http()) }),
+            Some(Err(refusal)) => Box::pin(async move { Ok(refuse(request, &refusal)) }),
             None => {
                 // What was polled ready is used; the clone stays behind.
                 let not_ready = self.inner.clone();
@@ -142,12 +148,24 @@ where
                     match recognize(&callers, &mut request, call, operation).await {
                         // Its place is taken until it is answered.
                         Ok(_place) => inner.call(request).await,
-                        Err(refusal) => Ok(status::refused(&refusal).into_http()),
+                        Err(refusal) => Ok(refuse(request, &refusal)),
                     }
                 })
             }
         }
     }
+}
+
+/// Answers at once. The body is passed over as it comes, for a while: where its
+/// stream was reset instead, what is on its way would be a client's error, and its
+/// connection be ended for those.
+fn refuse(request: http::Request<Body>, refusal: &Refusal) -> http::Response<Body> {
+    let mut body = request.into_body();
+    let mut pass_over = Box::pin(async move { while let Some(Ok(_)) = body.frame().await {} });
+    if (&mut pass_over).now_or_never().is_none() {
+        tokio::spawn(tokio::time::timeout(PASS_OVER, pass_over));
+    }
+    status::refused(refusal).into_http()
 }
 
 /// Recognizes the caller of a request, and puts it into its extensions.

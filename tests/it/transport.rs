@@ -15,7 +15,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::support::{
     Backend, TestServer,
     gate::Gate,
-    wire::{Wire, framed, http2_settings},
+    wire::{Wire, framed, http2_settings, survives_late_bodies},
 };
 
 const INTROSPECT: &str = "/token_authority.v1.TokenAuthorityService/Introspect";
@@ -159,5 +159,15 @@ async fn whoever_is_not_known_is_refused_before_a_body_is_read() {
         let answered = wire.headers_alone(INTROSPECT, headers).await.unwrap();
         assert_eq!(answered["grpc-status"], (Code::Unauthenticated as i32).to_string().as_str(), "{headers:?}");
     }
+    server.end().await;
+}
+
+/// Bodies that were on their way are not held against a client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_refused_keeps_its_connection() {
+    let server = TestServer::start(Backend::Sqlite).await;
+    let address = server.server.grpc_address();
+    let calls = tokio::task::spawn_blocking(move || survives_late_bodies(address, INTROSPECT, 200));
+    assert!(calls.await.unwrap());
     server.end().await;
 }

@@ -113,6 +113,62 @@ pub(crate) fn http2_settings(server: SocketAddr) -> Vec<(u16, u32)> {
     payload.chunks_exact(6).map(setting).collect()
 }
 
+/// Makes calls of which only the headers are sent until all are answered, and then
+/// the bodies: whether the connection still answers.
+pub(crate) fn survives_late_bodies(server: SocketAddr, path: &str, calls: u32) -> bool {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    // POST and http by the static table; the rest as literals (RFC 7541, section 6.2.2).
+    let mut head = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).expect("a short path")];
+    head.extend(path.as_bytes());
+    for text in ["content-type", "application/grpc"] {
+        head.extend(if text.contains('/') { &[][..] } else { &[0] });
+        head.push(u8::try_from(text.len()).expect("short"));
+        head.extend(text.as_bytes());
+    }
+    let streams = || (0..calls).map(|call| 1 + 2 * call);
+    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("the preface is sent");
+    let heads: Vec<u8> = streams().flat_map(|number| frame(HEADERS, END_HEADERS, number, &head)).collect();
+    stream.write_all(&heads).expect("the headers are sent");
+
+    let mut answered = 0;
+    let mut read = || -> Option<u8> {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).ok()?;
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).ok()?;
+        if head[3] == HEADERS && head[4] & END_STREAM > 0 {
+            answered += 1;
+        }
+        Some(head[3]).filter(|_| answered < calls || head[3] != HEADERS)
+    };
+    while read().is_some() {}
+    assert_eq!(answered, calls, "each call is answered by its headers alone");
+    let bodies: Vec<u8> = streams().flat_map(|number| frame(DATA, END_STREAM, number, &[0; 5])).collect();
+    stream.write_all(&[bodies, frame(PING, 0, 0, &[0; 8])].concat()).expect("the bodies are sent");
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).is_err() || head[3] == GOAWAY {
+            return false;
+        }
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).expect("a frame's payload");
+        if head[3] == PING {
+            return true;
+        }
+    }
+}
+
 /// The status that a GET over HTTP/1.1 is answered with.
 pub(crate) fn http_get(server: SocketAddr, path: &str) -> u16 {
     let mut stream = TcpStream::connect(server).expect("somebody listens");
