@@ -18,8 +18,8 @@ const FLOOD: f64 = 5.0 * WARM;
 /// Imported tokens in a second: twice what one thread of bcrypt can do, so that it
 /// is busy all the time.
 const IMPORTED: f64 = 30.0;
-/// Wrong sign-ins in a second, by so many usernames and addresses together.
-const GUESSES: f64 = 1_000.0;
+/// Wrong sign-ins in flight, by so many usernames and addresses together.
+const GUESSES: usize = 1_000;
 const GUESSED: usize = 1_000;
 /// What another system's tokens begin with.
 const LEGACY_PREFIX: &str = "utm_";
@@ -115,15 +115,15 @@ pub(crate) fn sign_ins(bench: &Bench) -> Line {
     let sown = bench.sown(Backend::Postgres);
     let (_server, all) = warm(bench, sown, &[]);
     let check = generate("Check", &run::check(&all));
-    let at = |per_second, tick_micros| Load::Rate { per_second, tick_micros, in_order: false };
-    let known = Spec { load: at(check.per_second() * WARM, 0), ..all.clone() };
+    let load = Load::Rate { per_second: check.per_second() * WARM, tick_micros: 0, in_order: false };
+    let known = Spec { load, ..all.clone() };
     let usernames = sown.site.path("usernames");
     write_credentials(&usernames, (0..GUESSED).map(|number| format!("user-{}", number % 100)));
     let wrong = Spec {
         caller: sown.site.admin.clone(),
         credentials: Some(usernames),
         ask: Ask::WrongSignIn,
-        load: at(GUESSES, 100),
+        load: Load::InFlight(GUESSES),
         ..all.clone()
     };
     let (mut quiet, mut guessed, mut guesses) = (Vec::new(), Vec::new(), Vec::new());
@@ -136,7 +136,7 @@ pub(crate) fn sign_ins(bench: &Bench) -> Line {
     let rounds = guessed.iter().zip(&quiet).map(|(guessed, quiet)| guessed.p99 / quiet.p99).collect();
     Line {
         name: "sign-ins",
-        what: format!("warm p99 at 5 % of Check's rate while {GUESSES} sign-ins a second fail, PostgreSQL"),
+        what: format!("warm p99 at 5 % of Check's rate while {GUESSES} wrong sign-ins are in flight, PostgreSQL"),
         floor: Some(Floor::AtMost(2.0)),
         unit: "× quiet p99",
         figures: vec![

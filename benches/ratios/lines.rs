@@ -23,7 +23,7 @@ pub(crate) const NAMES: [(&str, &str); 14] = [
     ("stale", "Introspect, PostgreSQL, max_staleness 1 s"),
     ("one", "Introspect, PostgreSQL, strict, one in flight"),
     ("flood-postgres", "warm p99 during a flood, PostgreSQL"),
-    ("sign-ins", "warm p99 while a thousand sign-ins a second fail, PostgreSQL"),
+    ("sign-ins", "warm p99 while a thousand wrong sign-ins are in flight, PostgreSQL"),
     ("million", "1,000,000 tokens, all held"),
     ("bound", "1,000,000 tokens, the cache at its bound"),
     ("cap", "IssueToken over a cap"),

@@ -15,6 +15,8 @@ use crate::spec::{Ask, Expected};
 const OK: &[u8] = b"0";
 /// RESOURCE_EXHAUSTED, UNAVAILABLE.
 const BUSY: [&[u8]; 2] = [b"8", b"14"];
+/// DEADLINE_EXCEEDED, UNAVAILABLE.
+const TOO_LATE: [&[u8]; 2] = [b"4", b"14"];
 /// RESOURCE_EXHAUSTED, UNAUTHENTICATED.
 const REFUSED: [&[u8]; 2] = [b"8", b"16"];
 /// How a scope is called that every credential holds which is asked about.
@@ -155,6 +157,7 @@ impl Reply {
         let status = self.status.as_ref().map(HeaderValue::as_bytes);
         let message = self.message.get(5..).unwrap_or_default();
         let right = match ask {
+            Ask::WrongSignIn if status.is_some_and(|status| TOO_LATE.contains(&status)) => return Answer::Busy,
             // Wrong, or one of too many.
             Ask::WrongSignIn => status.is_some_and(|status| REFUSED.contains(&status)),
             Ask::Introspect { expected: Expected::ActiveOrBusy | Expected::InactiveOrBusy, .. }

@@ -156,7 +156,9 @@ async fn delete(account_id: String, session: &Session) -> Result<(), Error> {
 async fn put_suspended(account_id: String, suspended: bool, session: &Session) -> Result<(), Error> {
     // Not by a mask alone, which would make an account that was misspelt, or
     // deleted meanwhile.
-    for is_last in [false, false, true] {
+    let mut tries = 3;
+    loop {
+        tries -= 1;
         let get = v1::GetAccountRequest { account_id: account_id.clone() };
         let account = session.call(session.client.accounts().get_account(get)).await?.account;
         let v1::Account { account_id, etag, .. } = account.ok_or(Error::Reply("no account where one was asked for"))?;
@@ -165,11 +167,10 @@ async fn put_suspended(account_id: String, suspended: bool, session: &Session) -
             update_mask: Some(FieldMask { paths: vec!["suspended".to_owned()] }),
         };
         match session.call(session.client.accounts().put_account(request)).await {
-            Err(error) if error.code == Code::Aborted && !is_last => {}
+            Err(error) if error.code == Code::Aborted && tries > 0 => {}
             response => return show(response?.account, session),
         }
     }
-    unreachable!("the last try returns")
 }
 
 async fn set_password(args: SetPasswordArgs, session: &Session) -> Result<(), Error> {

@@ -65,11 +65,10 @@ struct Targets {
     cell: usize,
 }
 
-// On one database: who may do what is decided before a database is asked. It is
-// PostgreSQL, since a desktop session has to be written beside the service.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rpc_by_every_kind_of_caller() {
-    let server = TestServer::configured(Backend::Postgres, None, |settings| {
+on_both_databases!(every_rpc_by_every_kind_of_caller);
+
+async fn every_rpc_by_every_kind_of_caller(backend: Backend) {
+    let server = TestServer::configured(backend, None, |settings| {
         settings.self_service.manage_scope = Some(MANAGE.to_owned());
     })
     .await;
@@ -101,7 +100,7 @@ async fn every_rpc_by_every_kind_of_caller() {
             rows.push((format!("{}{detail}", rpc.name), cells));
         }
     }
-    insta::assert_snapshot!(table(&callers, &rows));
+    insta::assert_snapshot!("every_rpc_by_every_kind_of_caller", table(&callers, &rows));
     server.end().await;
 }
 
@@ -134,7 +133,8 @@ async fn callers(server: &TestServer, admin: &Actor) -> Vec<Caller> {
     ] {
         callers.push(Caller { kind, credential: Some(admin.try_issue(request).await.unwrap().secret) });
     }
-    callers.push(Caller { kind: "session", credential: Some(server.open_desktop_session("ada", 1).secret) });
+    let session = admin.sign_in_desktop(by_account("ada")).await.unwrap();
+    callers.push(Caller { kind: "session", credential: Some(session.secret) });
     callers
 }
 
