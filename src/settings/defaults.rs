@@ -58,7 +58,7 @@ impl Default for Grpc {
             max_deadline: Span(Duration::from_secs(30)),
             max_message_bytes: 4 * 1024 * 1024,
             max_streams_per_connection: 1_000,
-            max_calls_per_caller: 500,
+            max_calls_per_caller: 2_000,
         }
     }
 }
