@@ -8,6 +8,7 @@ use prost::Message as _;
 
 const PROTOS: &[&str] = &[
     "token_authority/v1/accounts.proto",
+    "token_authority/v1/audit.proto",
     "token_authority/v1/services.proto",
     "token_authority/v1/sessions.proto",
     "token_authority/v1/tokens.proto",

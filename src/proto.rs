@@ -52,6 +52,7 @@ mod tests {
         // 14 fields in 13 messages: a new one wants a line above.
         let protos = [
             include_str!("../proto/token_authority/v1/accounts.proto"),
+            include_str!("../proto/token_authority/v1/audit.proto"),
             include_str!("../proto/token_authority/v1/services.proto"),
             include_str!("../proto/token_authority/v1/sessions.proto"),
             include_str!("../proto/token_authority/v1/tokens.proto"),

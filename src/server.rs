@@ -2,8 +2,10 @@
 //! keys, the policy, the use cases, the doors; then served, watched, and
 //! brought to its end without dropping what is in flight.
 
+mod audit_stream;
 mod health;
 pub mod keys;
+mod refusals;
 mod retention;
 mod signing;
 mod uses;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 
 use crate::{
-    authority::{Authority, bootstrap},
+    authority::{Authority, Refusals, bootstrap},
     caller::Callers,
     domain::keys::Keys,
     grpc, http,
@@ -91,6 +93,8 @@ pub struct Server {
     stop: CancellationToken,
     following: JoinHandle<()>,
     uses: uses::Writer,
+    refusals: refusals::Writer,
+    audit_stream: Option<audit_stream::Stream>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<Result<(), std::io::Error>>,
 }
@@ -103,8 +107,7 @@ struct Foundation {
 }
 
 impl Foundation {
-    async fn lay(settings: &Settings) -> Result<Self, StartError> {
-        let store = open(settings).await?;
+    async fn lay(store: Store, settings: &Settings) -> Result<Self, StartError> {
         let keys = bootstrap::load_keys(&store, &settings.master_key_file()).await?;
         let credentials = &settings.credentials;
         let bcrypt = Bcrypt::new(credentials.bcrypt_cost, settings.bcrypt_threads(), credentials.bcrypt_queue);
@@ -132,7 +135,7 @@ pub async fn migrate(settings: &Settings) -> Result<usize, StartError> {
 
 /// Replaces a lost admin token.
 pub async fn reset_admin(settings: &Settings) -> Result<(), StartError> {
-    let Foundation { store, keys, bcrypt } = Foundation::lay(settings).await?;
+    let Foundation { store, keys, bcrypt } = Foundation::lay(open(settings).await?, settings).await?;
     let forms = settings.rules()?.forms;
     bootstrap::reset_admin(&store, &keys, &bcrypt, &forms, &settings.admin_token_file()).await?;
     Ok(())
@@ -141,7 +144,9 @@ pub async fn reset_admin(settings: &Settings) -> Result<(), StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let Foundation { store, keys, bcrypt } = Foundation::lay(settings).await?;
+        let store = open(settings).await?;
+        let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
+        let Foundation { store, keys, bcrypt } = Foundation::lay(store, settings).await?;
         let rules = settings.rules()?;
         bootstrap::apply_policy(&store, settings.policy.clone()).await?;
         let admin_token_file = settings.admin_token_file();
@@ -186,7 +191,11 @@ impl Server {
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
-        let (routes, door) = grpc::routes(authority, introspector, callers, settings.grpc.max_message_bytes);
+        let refused = Refusals::default();
+        let refusals = refusals::Writer::start(store.clone(), refused.clone(), settings.audit.refusal_interval.0);
+
+        let max_message_bytes = settings.grpc.max_message_bytes;
+        let (routes, door) = grpc::routes(authority, introspector, callers, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             let descriptors = || {
@@ -224,6 +233,8 @@ impl Server {
             stop,
             following,
             uses,
+            refusals,
+            audit_stream,
             grpc: tokio::spawn(grpc),
             http: tokio::spawn(http),
         };
@@ -264,7 +275,11 @@ impl Server {
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
             self.following.abort();
             self.uses.end().await;
+            self.refusals.end().await;
             self.store.close().await;
+            if let Some(stream) = self.audit_stream {
+                stream.end().await;
+            }
             return result;
         }
         tracing::warn!("calls in flight took too long, and were dropped");
@@ -272,6 +287,10 @@ impl Server {
         self.http.abort();
         self.following.abort();
         self.uses.end().await;
+        self.refusals.end().await;
+        if let Some(stream) = self.audit_stream {
+            stream.end().await;
+        }
         Ok(())
     }
 

@@ -55,6 +55,8 @@ pub struct Settings {
     pub introspection: Introspection,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// The audit trail.
+    pub audit: Audit,
     /// The log.
     pub log: Log,
     /// Plans and scopes, kept in the database.
@@ -268,8 +270,22 @@ pub struct Retention {
     pub ended: Span,
     /// The log of changes.
     pub changes: Span,
+    /// The audit trail.
+    pub audit: Span,
     /// How often it is looked for what to remove.
     pub interval: Span,
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How often it is told what was refused, counted: a crash loses the refusals
+    /// since.
+    pub refusal_interval: Span,
+    /// Whether each event is printed as well, a JSON object a line on standard
+    /// output.
+    pub stdout: bool,
 }
 
 /// The log.

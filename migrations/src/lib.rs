@@ -12,6 +12,7 @@ mod m20261126_000001_imports;
 mod m20261126_000002_rotations;
 mod m20261126_000003_sign_in_attempts;
 mod m20261126_000004_signing_keys;
+mod m20261128_000001_audit;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000002_rotations::Migration),
             Box::new(m20261126_000003_sign_in_attempts::Migration),
             Box::new(m20261126_000004_signing_keys::Migration),
+            Box::new(m20261128_000001_audit::Migration),
         ]
     }
 }

@@ -4,6 +4,7 @@
 //! meanwhile; and each runs in a task of its own, to its end.
 
 mod accounts;
+mod audit;
 pub mod bootstrap;
 mod error;
 mod import;
@@ -11,6 +12,7 @@ mod jwks;
 mod mint;
 mod paging;
 mod passwords;
+mod refusals;
 mod rotate;
 mod services;
 mod sessions;
@@ -32,6 +34,7 @@ pub use self::{
     mint::Minted,
     paging::PageRequest,
     passwords::{CallerOrOpen, PasswordAttempt},
+    refusals::{Refusals, RefusedChange},
     rotate::Rotation,
     services::{NewService, ServiceView},
     sessions::{DesktopSignIn, SessionView, SignedIn, WebTokens, WhoSignsIn},
@@ -229,13 +232,10 @@ impl Opened {
 
 fn event_by(caller: &Caller, action: &'static str, target: impl ToString, account: Option<&Account>) -> Event {
     Event {
-        actor: caller.name(),
         actor_address: caller.call.address.map(|address| address.to_string()),
-        action,
-        target: target.to_string(),
         account_id: account.map(|account| account.id.to_string()),
         request_id: Some(caller.call.request_id.to_string()),
-        detail: serde_json::Value::Null,
+        ..Event::new(caller.name(), action, target.to_string())
     }
 }
 

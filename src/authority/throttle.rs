@@ -21,7 +21,7 @@ use crate::{
         network::ClientAddress,
         time::Timestamp,
     },
-    store::{self, Counted, Event, Store, Told, Transaction},
+    store::{self, Counted, Event, Refusal, Store, Told, Transaction},
 };
 
 /// So many charge at once, and so many settle what was charged, so that a flood of
@@ -102,7 +102,7 @@ impl Throttle {
             transaction.abandon().await?;
             return Ok(None);
         }
-        transaction.commit_counted(&[]).await?;
+        transaction.commit_counted(Vec::new()).await?;
         let [user, address] = if first.name == buckets.user.name {
             [first_counted, second_counted]
         } else {
@@ -126,7 +126,7 @@ impl Throttle {
             for (bucket, counted) in charge.ordered() {
                 transaction.refund_attempt(bucket, counted.window_start).await?;
             }
-            transaction.commit_counted(&[]).await
+            transaction.commit_counted(Vec::new()).await
         });
         if let Err::<_, store::Error>(error) = refunded.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "an attempt to sign in was not given back");
@@ -141,7 +141,7 @@ impl Throttle {
         if charge.user.1.failure_told {
             return;
         }
-        let event = event("sign-in.fail", account, charge.from, caller);
+        let event = event("sign-in.fail", "BAD_CREDENTIALS", account, charge.from, caller);
         let (store, settling) = (self.store.clone(), self.settling.clone());
         let telling = async move {
             let turn = settling.acquire_owned().await;
@@ -182,7 +182,7 @@ impl Throttle {
             };
             let account = account.map(|(account, _)| account);
             let counts = if is_of_user { "username and address" } else { "address" };
-            let mut event = event("sign-in.throttle", account.as_ref(), buckets.from, caller);
+            let mut event = event("sign-in.throttle", "TOO_MANY_ATTEMPTS", account.as_ref(), buckets.from, caller);
             event.detail["counts"] = counts.into();
             event.detail["max"] = bucket.max.into();
             tracing::warn!(
@@ -194,7 +194,7 @@ impl Throttle {
             );
             events.push(event);
         }
-        Ok(transaction.commit_counted(&events).await?)
+        Ok(transaction.commit_counted(events).await?)
     }
 
     fn buckets(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Buckets {
@@ -219,11 +219,11 @@ async fn try_tell_failure(store: &Store, charge: &Charge, event: Event) -> Resul
         }
     }
     if !is_first {
-        return transaction.commit_counted(&[]).await;
+        return transaction.commit_counted(Vec::new()).await;
     }
     let from = network(charge.from);
     tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
-    transaction.commit_counted(&[event]).await
+    transaction.commit_counted(vec![event]).await
 }
 
 impl Charge {
@@ -237,17 +237,24 @@ impl Charge {
 
 /// What the trail is told. Not what was typed for a username: it may be a
 /// password.
-fn event(action: &'static str, account: Option<&Account>, from: Option<ClientAddress>, caller: &CallerOrOpen) -> Event {
+fn event(
+    action: &'static str,
+    reason: &str,
+    account: Option<&Account>,
+    from: Option<ClientAddress>,
+    caller: &CallerOrOpen,
+) -> Event {
     let call = caller.call();
     let account_id = account.map(|account| account.id.to_string());
     Event {
         actor: caller.name(),
         actor_address: call.address.map(|address| address.to_string()),
-        action,
+        action: action.into(),
         target: account_id.clone().unwrap_or_else(|| network(from)),
         account_id,
         request_id: Some(call.request_id.to_string()),
         detail: serde_json::json!({ "from": network(from) }),
+        refusal: Some(Refusal { reason: reason.to_owned(), count: 1 }),
     }
 }
 

@@ -6,11 +6,12 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::{
     Error,
     report::{failure, progress, warning},
-    view::{Minted, Record, View},
+    view::{Minted, Record, View, escaped_json},
 };
 
 /// How results are shown.
@@ -44,6 +45,11 @@ impl Console {
             OutputFormat::Table | OutputFormat::Secret => write(&view.table()),
         }
         .map_err(Error::Write)
+    }
+
+    /// Shows one of many results, on a line for programs.
+    pub(super) fn show_line(self, value: &impl Serialize) -> Result<(), Error> {
+        write(&escaped_json(value)).map_err(Error::Write)
     }
 
     /// Shows a new secret with what it belongs to, this once.

@@ -3,7 +3,7 @@
 //! One file per group of commands; this one holds the tree of them, the options
 //! that all share, and [`main`]. Three kinds of command:
 //!
-//! - those that call a server (`token`, `account`, `auth`, `service`, `session`):
+//! - those that call a server (`token`, `account`, `auth`, `service`, `session`, `audit`):
 //!   clients like any other, they use [`crate::client`] and no other layer;
 //! - those that need nothing (`inspect`, `completions`);
 //! - those for the server's own host (`server`).
@@ -24,6 +24,7 @@
 //! | 6 | unreachable, too slow or too busy: try again later |
 
 mod account;
+mod audit;
 mod auth;
 mod completions;
 mod connection;
@@ -104,6 +105,9 @@ enum Command {
     /// Where people are signed in
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Who changed what, and who was refused
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     #[command(flatten)]
     Server(ServerCommand),
     /// Print a shell's completion script
@@ -117,7 +121,7 @@ impl Command {
             Self::Token(command) => command.mints(),
             Self::Auth(command) => command.mints(),
             Self::Service(command) => command.mints(),
-            Self::Account(_) | Self::Session(_) | Self::Server(_) | Self::Completions(_) => false,
+            Self::Account(_) | Self::Session(_) | Self::Audit(_) | Self::Server(_) | Self::Completions(_) => false,
         }
     }
 }
@@ -172,6 +176,7 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
         }
         Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
+        Command::Audit(command) => connection.call(console, async |session| audit::run(command, session).await),
         Command::Server(command) => server::run(&command, console),
         Command::Completions(args) => completions::run(&args),
     }

@@ -9,6 +9,8 @@ use super::Error;
 /// The most that the server puts on one page.
 const PAGE: usize = 200;
 
+const IN_CIRCLES: &str = "a page names itself as the next one";
+
 /// How much of a list to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct LimitArgs {
@@ -22,6 +24,23 @@ pub(super) struct LimitArgs {
 pub(super) struct PageRequest {
     pub(super) page_size: i32,
     pub(super) page_token: String,
+}
+
+/// Asks for page after page, of the most that the server puts on one, until there
+/// is no other. `fetch` gives the token of the next page, empty at the end.
+pub(super) async fn each(mut fetch: impl AsyncFnMut(PageRequest) -> Result<String, Error>) -> Result<(), Error> {
+    let mut page_token = String::new();
+    loop {
+        let page_size = i32::try_from(PAGE).expect("a page is small");
+        let next = fetch(PageRequest { page_size, page_token: page_token.clone() }).await?;
+        if next.is_empty() {
+            return Ok(());
+        }
+        if next == page_token {
+            return Err(Error::Reply(IN_CIRCLES));
+        }
+        page_token = next;
+    }
 }
 
 /// Asks for page after page until there is no other, or enough is there.
@@ -51,7 +70,7 @@ pub(super) async fn collect<T>(
         }
         // Otherwise a server that turns in circles would fill this machine.
         if next == page_token {
-            return Err(Error::Reply("a page names itself as the next one"));
+            return Err(Error::Reply(IN_CIRCLES));
         }
         page_token = next;
     }

@@ -36,8 +36,9 @@ use std::time::Duration;
 use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
 
 use crate::proto::v1::{
-    account_service_client::AccountServiceClient, service_credential_service_client::ServiceCredentialServiceClient,
-    session_service_client::SessionServiceClient, token_authority_service_client::TokenAuthorityServiceClient,
+    account_service_client::AccountServiceClient, audit_service_client::AuditServiceClient,
+    service_credential_service_client::ServiceCredentialServiceClient, session_service_client::SessionServiceClient,
+    token_authority_service_client::TokenAuthorityServiceClient,
 };
 
 pub use self::{
@@ -123,6 +124,11 @@ impl Client {
     /// Keeps the credentials that services call with.
     pub fn services(&self) -> ServiceCredentialServiceClient<Transport> {
         ServiceCredentialServiceClient::new(self.transport())
+    }
+
+    /// Reads the audit trail.
+    pub fn audit(&self) -> AuditServiceClient<Transport> {
+        AuditServiceClient::new(self.transport())
     }
 
     /// Waits for a call of one of the generated clients, whole reply included,

@@ -52,6 +52,7 @@ pub enum Operation {
     ListServiceCredentials,
     RotateServiceCredential,
     RevokeServiceCredential,
+    ListAuditEvents,
     SeeInactiveReasons,
 }
 
@@ -88,7 +89,7 @@ const fn rule(operation: Operation) -> (&'static [Role], Holders) {
         O::SignIn | O::SignInDesktopByPassword => (&[R::Login, R::TrustedLogin], Holders::None),
         O::SignOut | O::SignOutDesktop => (&[R::Login, R::TrustedLogin], Holders::Any),
         O::SignInDesktopByAccount | O::EndSession => (&[R::TrustedLogin], Holders::None),
-        O::ListServiceCredentials | O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
+        O::ListServiceCredentials | O::ListAuditEvents | O::SeeInactiveReasons => (&[R::Auditor], Holders::None),
         O::CreateServiceCredential | O::RotateServiceCredential | O::RevokeServiceCredential => (&[], Holders::None),
     }
 }

@@ -2,7 +2,10 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert, request::permit};
+use super::{
+    Door, convert,
+    request::{permit, permit_change},
+};
 use crate::{
     domain::caller::{Operation, Principal},
     proto::v1::{self as proto, account_service_server::AccountService},
@@ -14,7 +17,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::PutAccountRequest>,
     ) -> Result<Response<proto::PutAccountResponse>, Status> {
-        let permit = permit(&request, Operation::PutAccount)?;
+        let permit = permit_change(&request, Operation::PutAccount)?;
         let change = convert::put_account(request.into_inner())?;
         let view = self.authority.put_account(permit, change).await?;
         Ok(Response::new(proto::PutAccountResponse { account: Some(convert::account(view)) }))
@@ -47,7 +50,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::DeleteAccountRequest>,
     ) -> Result<Response<proto::DeleteAccountResponse>, Status> {
-        let permit = permit(&request, Operation::DeleteAccount)?;
+        let permit = permit_change(&request, Operation::DeleteAccount)?;
         let proto::DeleteAccountRequest { account_id } = request.into_inner();
         let account = convert::account_id("account_id", &account_id)?;
         self.authority.delete_account(permit, account).await?;
@@ -58,7 +61,7 @@ impl AccountService for Door {
         &self,
         request: Request<proto::SetPasswordRequest>,
     ) -> Result<Response<proto::SetPasswordResponse>, Status> {
-        let permit = permit(&request, Operation::SetPassword)?;
+        let permit = permit_change(&request, Operation::SetPassword)?;
         let proto::SetPasswordRequest { account_id, password } = request.into_inner();
         let password = zeroize::Zeroizing::new(password);
         let account = convert::account_id("account_id", &account_id)?;

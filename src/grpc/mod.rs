@@ -1,10 +1,12 @@
 //! The gRPC door. A handler is four steps: permit, convert, call, convert.
 
 mod accounts;
+mod audit;
 mod convert;
 mod imports;
 mod introspect;
 mod layers;
+mod refusals;
 mod request;
 mod services;
 mod sessions;
@@ -21,13 +23,13 @@ pub use self::{
     request::DoorLayer,
 };
 use crate::{
-    authority::Authority,
+    authority::{Authority, Refusals},
     caller::Callers,
     introspection::Introspector,
     proto::{
         self,
         v1::{
-            account_service_server::AccountServiceServer,
+            account_service_server::AccountServiceServer, audit_service_server::AuditServiceServer,
             service_credential_service_server::ServiceCredentialServiceServer,
             session_service_server::SessionServiceServer, token_authority_service_server::TokenAuthorityServiceServer,
         },
@@ -35,11 +37,12 @@ use crate::{
 };
 
 /// The services of the contract, by their full names.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     proto::v1::token_authority_service_server::SERVICE_NAME,
     proto::v1::session_service_server::SERVICE_NAME,
     proto::v1::account_service_server::SERVICE_NAME,
     proto::v1::service_credential_service_server::SERVICE_NAME,
+    proto::v1::audit_service_server::SERVICE_NAME,
 ];
 
 /// What the handlers work with.
@@ -51,21 +54,24 @@ struct Door {
 }
 
 /// The routes of all services of the contract, and the layer that lets callers in
-/// to them. A request of over `max_message_bytes` is refused.
+/// to them, and tells `refusals` what it or they refuse. A request of over
+/// `max_message_bytes` is refused.
 pub fn routes(
     authority: Authority,
     introspector: Arc<Introspector>,
     callers: Callers,
+    refusals: Refusals,
     max_message_bytes: usize,
 ) -> (Routes, DoorLayer) {
     let door = Door { authority, introspector, callers: callers.clone() };
     let tokens = TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
-    let layer = DoorLayer::new(callers, tokens.clone());
+    let layer = DoorLayer::new(callers, refusals, tokens.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(tokens)
         .add_service(SessionServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(AccountServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
+        .add_service(AuditServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(ServiceCredentialServiceServer::new(door).max_decoding_message_size(max_message_bytes));
     (routes.routes(), layer)
 }

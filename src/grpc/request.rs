@@ -16,8 +16,14 @@ use http_body_util::BodyExt as _;
 use tonic::{Request, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
-use super::{Door, layers::RequestId, status};
+use super::{
+    Door,
+    layers::RequestId,
+    refusals::{Attempt, Named, Names},
+    status,
+};
 use crate::{
+    authority::Refusals,
     caller::{Callers, Place, Refusal},
     domain::{
         caller::{Call, Caller, Entrance, Openness, Operation, Permit},
@@ -48,6 +54,15 @@ pub(super) fn permit<T>(request: &Request<T>, operation: Operation) -> Result<Pe
     caller.clone().permit(operation).map_err(|_| status::not_permitted())
 }
 
+/// The same for a change. What its request names is noted for the audit trail,
+/// should it be refused.
+pub(super) fn permit_change<T: Names>(request: &Request<T>, operation: Operation) -> Result<Permit, Status> {
+    if let (Some(named), Some(target)) = (request.extensions().get::<Named>(), request.get_ref().target()) {
+        named.note(target);
+    }
+    permit(request, operation)
+}
+
 /// Looks up whether the table lets the caller that was recognized, or else whether
 /// it is open to all.
 pub(super) fn entrance<T>(request: &Request<T>, operation: Operation, openness: Openness) -> Result<Entrance, Status> {
@@ -74,12 +89,13 @@ pub(super) fn visitor<T>(request: &mut Request<T>) -> Result<Visitor, Status> {
 #[derive(Clone, Debug)]
 pub struct DoorLayer {
     callers: Callers,
+    refusals: Refusals,
     introspection: Introspection,
 }
 
 impl DoorLayer {
-    pub(super) fn new(callers: Callers, introspection: Introspection) -> Self {
-        Self { callers, introspection }
+    pub(super) fn new(callers: Callers, refusals: Refusals, introspection: Introspection) -> Self {
+        Self { callers, refusals, introspection }
     }
 }
 
@@ -87,7 +103,8 @@ impl<S> Layer<S> for DoorLayer {
     type Service = DoorService<S>;
 
     fn layer(&self, inner: S) -> DoorService<S> {
-        DoorService { inner, callers: self.callers.clone(), introspection: self.introspection.clone() }
+        let Self { callers, refusals, introspection } = self.clone();
+        DoorService { inner, callers, refusals, introspection }
     }
 }
 
@@ -99,6 +116,7 @@ pub(super) type Introspection = TokenAuthorityServiceServer<Door>;
 pub struct DoorService<S> {
     inner: S,
     callers: Callers,
+    refusals: Refusals,
     // One of the inner routes. Whoever is let in at once goes straight to it: most
     // calls do, and the way over all routes costs each of them.
     introspection: Introspection,
@@ -143,17 +161,36 @@ where
                 // What was polled ready is used; the clone stays behind.
                 let not_ready = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, not_ready);
-                let callers = self.callers.clone();
+                let (callers, refusals) = (self.callers.clone(), self.refusals.clone());
+                let mut attempt = Attempt::of(path, &call);
                 Box::pin(async move {
-                    match recognize(&callers, &mut request, call, operation).await {
+                    let response = match recognize(&callers, &mut request, call, operation).await {
                         // Its place is taken until it is answered.
-                        Ok(_place) => inner.call(request).await,
-                        Err(refusal) => Ok(refuse(request, &refusal)),
+                        Ok(_place) => {
+                            attempt.iter_mut().for_each(|attempt| begin(attempt, &mut request));
+                            inner.call(request).await?
+                        }
+                        Err(refusal) => refuse(request, &refusal),
+                    };
+                    if let Some(attempt) = attempt {
+                        attempt.ended(&response, &refusals);
                     }
+                    Ok(response)
                 })
             }
         }
     }
+}
+
+/// Tells an attempt whose it is, and has it told what its request names.
+fn begin(attempt: &mut Attempt, request: &mut http::Request<Body>) {
+    let extensions = request.extensions_mut();
+    if let Some(caller) = extensions.get::<Caller>() {
+        attempt.by(caller);
+    } else {
+        attempt.by_anybody();
+    }
+    extensions.insert(attempt.named());
 }
 
 /// Answers at once. The body is passed over as it comes, for a while: where its

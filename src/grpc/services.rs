@@ -2,7 +2,11 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Door, convert, request::permit, token_changes};
+use super::{
+    Door, convert,
+    request::{permit, permit_change},
+    token_changes,
+};
 use crate::{
     authority::NewService,
     domain::caller::Operation,
@@ -17,7 +21,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::CreateServiceCredentialRequest>,
     ) -> Result<Response<proto::CreateServiceCredentialResponse>, Status> {
-        let permit = permit(&request, Operation::CreateServiceCredential)?;
+        let permit = permit_change(&request, Operation::CreateServiceCredential)?;
         let proto::CreateServiceCredentialRequest { name, roles, allowed_cidrs, ttl } = request.into_inner();
         let new = NewService {
             name: convert::label("name", &name)?,
@@ -48,7 +52,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::RotateServiceCredentialRequest>,
     ) -> Result<Response<proto::RotateServiceCredentialResponse>, Status> {
-        let permit = permit(&request, Operation::RotateServiceCredential)?;
+        let permit = permit_change(&request, Operation::RotateServiceCredential)?;
         let proto::RotateServiceCredentialRequest { credential_id, overlap, request_id } = request.into_inner();
         let id = convert::credential_id("credential_id", INVALID_CREDENTIAL_ID, &credential_id)?;
         let rotation = token_changes::rotation(id, overlap, request_id)?;
@@ -63,7 +67,7 @@ impl ServiceCredentialService for Door {
         &self,
         request: Request<proto::RevokeServiceCredentialRequest>,
     ) -> Result<Response<proto::RevokeServiceCredentialResponse>, Status> {
-        let permit = permit(&request, Operation::RevokeServiceCredential)?;
+        let permit = permit_change(&request, Operation::RevokeServiceCredential)?;
         let proto::RevokeServiceCredentialRequest { credential_id } = request.into_inner();
         let id = convert::credential_id("credential_id", INVALID_CREDENTIAL_ID, &credential_id)?;
         let view = self.authority.revoke_service(permit, id).await?;

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::{
     Door,
     convert::{self, Converted},
-    request::{entrance, permit},
+    request::{entrance, permit_change},
     status::BadField,
 };
 use crate::{
@@ -34,7 +34,7 @@ impl SessionService for Door {
         &self,
         request: Request<proto::SignOutRequest>,
     ) -> Result<Response<proto::SignOutResponse>, Status> {
-        let permit = permit(&request, Operation::SignOut)?;
+        let permit = permit_change(&request, Operation::SignOut)?;
         let proto::SignOutRequest { id_token } = request.into_inner();
         let id_token = Zeroizing::new(id_token);
         let (kind, presented) = if id_token.is_empty() {
@@ -54,7 +54,7 @@ impl SessionService for Door {
             Some(Who::AccountId(_)) => Operation::SignInDesktopByAccount,
             Some(Who::Credentials(_)) | None => Operation::SignInDesktopByPassword,
         };
-        let permit = permit(&request, operation)?;
+        let permit = permit_change(&request, operation)?;
         let minted = self.authority.sign_in_desktop(permit, desktop_sign_in(request.into_inner())?).await?;
         Ok(Response::new(proto::SignInDesktopResponse {
             session: Some(convert::desktop_session(minted.view)),
@@ -66,7 +66,7 @@ impl SessionService for Door {
         &self,
         request: Request<proto::SignOutDesktopRequest>,
     ) -> Result<Response<proto::SignOutDesktopResponse>, Status> {
-        let permit = permit(&request, Operation::SignOutDesktop)?;
+        let permit = permit_change(&request, Operation::SignOutDesktop)?;
         let proto::SignOutDesktopRequest { secret } = request.into_inner();
         let secret = Zeroizing::new(secret);
         let presented = self.introspector.identify(&secret).await.map_err(Error::from)?;
@@ -78,7 +78,7 @@ impl SessionService for Door {
         &self,
         request: Request<proto::EndSessionRequest>,
     ) -> Result<Response<proto::EndSessionResponse>, Status> {
-        let permit = permit(&request, Operation::EndSession)?;
+        let permit = permit_change(&request, Operation::EndSession)?;
         let proto::EndSessionRequest { session_id } = request.into_inner();
         let id = convert::credential_id("session_id", "INVALID_SESSION_ID", &session_id)?;
         self.authority.end_session(permit, id).await?;

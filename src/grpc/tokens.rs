@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Door, convert, imports, introspect,
-    request::{permit, visitor},
+    request::{permit, permit_change, visitor},
     status::BadField,
     token_changes,
 };
@@ -22,7 +22,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::IssueTokenRequest>,
     ) -> Result<Response<proto::IssueTokenResponse>, Status> {
-        let permit = permit(&request, Operation::IssueToken)?;
+        let permit = permit_change(&request, Operation::IssueToken)?;
         let issue = convert::issue_token(request.into_inner())?;
         let minted = self.authority.issue_token(permit, issue).await?;
         Ok(Response::new(proto::IssueTokenResponse {
@@ -60,7 +60,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::UpdateTokenRequest>,
     ) -> Result<Response<proto::UpdateTokenResponse>, Status> {
-        let permit = permit(&request, Operation::UpdateToken)?;
+        let permit = permit_change(&request, Operation::UpdateToken)?;
         let change = token_changes::update_token(request.into_inner())?;
         let view = self.authority.update_token(permit, change).await?;
         Ok(Response::new(proto::UpdateTokenResponse { token: Some(convert::token(view)) }))
@@ -70,7 +70,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
-        let permit = permit(&request, Operation::RotateToken)?;
+        let permit = permit_change(&request, Operation::RotateToken)?;
         let proto::RotateTokenRequest { token_id, overlap, request_id } = request.into_inner();
         let id = convert::credential_id("token_id", INVALID_TOKEN_ID, &token_id)?;
         let rotation = token_changes::rotation(id, overlap, request_id)?;
@@ -85,7 +85,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::EndTokenSecretRequest>,
     ) -> Result<Response<proto::EndTokenSecretResponse>, Status> {
-        let permit = permit(&request, Operation::EndTokenSecret)?;
+        let permit = permit_change(&request, Operation::EndTokenSecret)?;
         let proto::EndTokenSecretRequest { token_id, secret_id } = request.into_inner();
         let id = convert::credential_id("token_id", INVALID_TOKEN_ID, &token_id)?;
         let secret = token_changes::secret_id(&secret_id)?;
@@ -103,7 +103,7 @@ impl TokenAuthorityService for Door {
             Some(Target::TokenId(_)) => Operation::RevokeTokenById,
             Some(Target::Secret(_)) | None => Operation::RevokeTokenBySecret,
         };
-        let permit = permit(&request, operation)?;
+        let permit = permit_change(&request, operation)?;
         let proto::RevokeTokenRequest { target, reason } = request.into_inner();
         let reason = convert::revocation_reason(reason)?;
         let target = match target {
@@ -128,7 +128,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::RevokeAllTokensRequest>,
     ) -> Result<Response<proto::RevokeAllTokensResponse>, Status> {
-        let permit = permit(&request, Operation::RevokeAllTokens)?;
+        let permit = permit_change(&request, Operation::RevokeAllTokens)?;
         let proto::RevokeAllTokensRequest { account_id, reason, include_sessions } = request.into_inner();
         let account = convert::own_or_account_id(&account_id)?;
         let reason = convert::revocation_reason(reason)?;
@@ -141,7 +141,7 @@ impl TokenAuthorityService for Door {
         &self,
         request: Request<proto::ImportTokensRequest>,
     ) -> Result<Response<proto::ImportTokensResponse>, Status> {
-        let permit = permit(&request, Operation::ImportTokens)?;
+        let permit = permit_change(&request, Operation::ImportTokens)?;
         let import = imports::import(request.into_inner())?;
         let imported = self.authority.import_tokens(permit, import).await?;
         Ok(Response::new(imports::response(imported)))

@@ -24,6 +24,14 @@ pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Dura
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "removing what was counted of sign-ins failed");
         }
+        match store.purge_audit(retention.audit.0).await {
+            Ok(0) => {}
+            Ok(events) => tracing::info!(events, "removed audit events that were past their retention"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "removing audit events that are past their retention failed");
+            }
+        }
         match store.purge(retention.ended.0, retention.changes.0).await {
             Ok(purged) if purged == Purged::default() => {}
             Ok(Purged { credentials, secrets, changes, signing_keys }) => {

@@ -50,6 +50,7 @@ impl Settings {
             ("database.call_timeout", self.database.call_timeout),
             ("grpc.max_deadline", self.grpc.max_deadline),
             ("retention.interval", self.retention.interval),
+            ("audit.refusal_interval", self.audit.refusal_interval),
             ("introspection.timeout", self.introspection.timeout),
             ("introspection.use_interval", self.introspection.use_interval),
             ("sign_in.window", self.sign_in.window),

@@ -4,8 +4,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Admin, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat, Retention,
-    SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tokens,
+    Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
+    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -27,6 +27,7 @@ impl Default for Settings {
             sessions: Sessions::default(),
             introspection: Introspection::default(),
             retention: Retention::default(),
+            audit: Audit::default(),
             log: Log::default(),
             policy: Document::default(),
         }
@@ -134,7 +135,18 @@ impl Default for Introspection {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_hours(1)) }
+        Self {
+            ended: Span(90 * DAY),
+            changes: Span(DAY),
+            audit: Span(365 * DAY),
+            interval: Span(Duration::from_hours(1)),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { refusal_interval: Span(Duration::from_mins(1)), stdout: false }
     }
 }
 

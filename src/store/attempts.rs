@@ -150,9 +150,7 @@ impl Transaction {
     }
 
     /// Commits what was counted, and what the audit trail is told of it.
-    pub async fn commit_counted(self, events: &[Event]) -> Result<(), Error> {
-        let now = self.now().await?;
-        self.insert_events(events, now).await?;
-        self.commit_unrecorded().await
+    pub async fn commit_counted(self, events: Vec<Event>) -> Result<(), Error> {
+        self.commit_told(events).await
     }
 }

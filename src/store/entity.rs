@@ -272,6 +272,8 @@ pub(super) mod audit_event {
         pub account_id: Option<String>,
         pub request_id: Option<String>,
         pub detail: String,
+        pub refusal: Option<String>,
+        pub count: i64,
     }
 
     no_relations!();

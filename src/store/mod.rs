@@ -30,17 +30,17 @@ mod transaction;
 mod uses;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicI64},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicI64},
     time::Duration,
 };
 
 use sea_orm::{DatabaseConnection, DbBackend};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument as _;
 
 pub use self::{
     attempts::{Counted, Told},
-    audit::Event,
+    audit::{AuditFilter, Entry, Event, Refusal},
     connect::{Config, ConnectError, Location, Url},
     credentials::{Lock, NewSecret, SecretRequest},
     error::Error,
@@ -86,6 +86,8 @@ struct Inner {
     policy: Mutex<Option<KnownPolicy>>,
     // The names of scopes that are shared by what is loaded.
     scope_names: quick_cache::sync::Cache<Scope, Scope>,
+    // Who follows the audit trail.
+    follower: OnceLock<mpsc::Sender<Entry>>,
 }
 
 /// A policy as it was read and as it was understood.
@@ -108,6 +110,7 @@ impl Store {
             embedded_head: head::EmbeddedHead::new(),
             policy: Mutex::new(None),
             scope_names: quick_cache::sync::Cache::new(MAX_SCOPE_NAMES),
+            follower: OnceLock::new(),
         })))
     }
 

@@ -63,6 +63,12 @@ impl Store {
         Ok(purged)
     }
 
+    /// Removes what the audit trail was told longer than `retention` ago, and tells
+    /// it how much that was.
+    pub async fn purge_audit(&self, retention: Duration) -> Result<u64, Error> {
+        self.in_batches(move |store| store.purge_entries(retention)).await
+    }
+
     pub(super) async fn in_batches<F>(&self, batch: impl Fn(Self) -> F) -> Result<u64, Error>
     where
         F: Future<Output = Result<u64, Error>> + Send + 'static,
@@ -164,6 +170,23 @@ impl Store {
         Ok(removed.rows_affected)
     }
 
+    /// Decides nothing, and so is no change.
+    async fn purge_entries(self, retention: Duration) -> Result<u64, Error> {
+        let transaction = self.begin().await?;
+        let now = transaction.now().await?;
+        let removed = transaction.remove_entries(now.saturating_sub(retention), BATCH).await?;
+        if removed == 0 {
+            transaction.abandon().await?;
+            return Ok(0);
+        }
+        let count = usize::try_from(removed).unwrap_or(usize::MAX);
+        let entries = transaction.insert_events(vec![purge_event("audit.purge", count)], now).await?;
+        transaction.commit_unrecorded().await?;
+        self.told(entries);
+        // What was told of it now, a retention of nothing would remove again.
+        Ok(if removed < BATCH { 0 } else { removed })
+    }
+
     /// Removes the oldest of the log, and so is no change itself. The head's row
     /// stays, whatever its age.
     async fn purge_changes(self, retention: Duration) -> Result<u64, Error> {
@@ -226,13 +249,5 @@ fn of_ended_generations(horizon: i64) -> sea_orm::sea_query::SelectStatement {
 }
 
 fn purge_event(action: &'static str, removed: usize) -> Event {
-    Event {
-        actor: "system:retention".to_owned(),
-        actor_address: None,
-        action,
-        target: String::new(),
-        account_id: None,
-        request_id: None,
-        detail: serde_json::json!({ "removed": removed }),
-    }
+    Event { detail: serde_json::json!({ "removed": removed }), ..Event::new("system:retention", action, "") }
 }

@@ -40,13 +40,8 @@ impl Store {
                 .exec(transaction.connection())
                 .await?;
             let event = Event {
-                actor: "system:sessions".to_owned(),
-                actor_address: None,
-                action: "session.extend",
-                target: id.to_string(),
                 account_id: Some(account.id.to_string()),
-                request_id: None,
-                detail: serde_json::Value::Null,
+                ..Event::new("system:sessions", "session.extend", id.to_string())
             };
             transaction.commit(Change::new([Subject::Credential(id)], event)).await?;
             Ok(true)

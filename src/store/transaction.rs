@@ -207,7 +207,7 @@ impl Transaction {
     /// new head is known before this returns.
     pub async fn commit(self, change: Change) -> Result<(), Error> {
         let now = self.now().await?;
-        self.insert_events(&change.events, now).await?;
+        let entries = self.insert_events(change.events, now).await?;
 
         let head = self.raise_head(Uuid::new_v4()).await?;
         let row = entity::change::ActiveModel {
@@ -223,6 +223,7 @@ impl Transaction {
         if let Some(doubt) = doubt {
             doubt.settle(head);
         }
+        store.told(entries);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod support;
 
 mod accounts;
+mod audit;
 mod batch_introspect;
 #[cfg(target_os = "linux")]
 mod bounds;

@@ -238,6 +238,7 @@ fn requests(rpc: &str, targets: &Targets) -> Vec<(&'static str, Vec<u8>)> {
         "RevokeServiceCredential" => {
             one(proto::RevokeServiceCredentialRequest { credential_id: targets.revoked.clone() })
         }
+        "ListAuditEvents" => one(proto::ListAuditEventsRequest::default()),
         other => panic!("who may call {other}? Give it a request here, and review the table"),
     }
 }

@@ -126,13 +126,5 @@ pub enum Error {
 }
 
 fn event(action: &'static str, target: &str) -> Event {
-    Event {
-        actor: "system:bootstrap".to_owned(),
-        actor_address: None,
-        action,
-        target: target.to_owned(),
-        account_id: None,
-        request_id: None,
-        detail: serde_json::Value::Null,
-    }
+    Event::new("system:bootstrap", action, target)
 }

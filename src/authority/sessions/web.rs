@@ -179,12 +179,10 @@ fn by(entrance: &Entrance) -> CallerOrOpen {
 fn event(by: &CallerOrOpen, id: CredentialId, account: &Account, from: Option<ClientAddress>) -> Event {
     let Call { address, request_id } = by.call();
     Event {
-        actor: by.name(),
         actor_address: address.map(|address| address.to_string()),
-        action: "session.sign-in",
-        target: id.to_string(),
         account_id: Some(account.id.to_string()),
         request_id: Some(request_id.to_string()),
         detail: serde_json::json!({ "client_ip": from.map(|from| from.to_string()) }),
+        ..Event::new(by.name(), "session.sign-in", id.to_string())
     }
 }

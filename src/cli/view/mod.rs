@@ -10,6 +10,7 @@
 //! inside its strings.
 
 mod account;
+mod audit;
 mod identity;
 mod keys;
 mod service;
@@ -27,6 +28,7 @@ use crate::domain::text::is_invisible;
 
 pub(super) use self::{
     account::{AccountDeleted, AccountShown, AccountView, AccountsListed, PasswordSet},
+    audit::{AuditEventView, AuditEventsListed},
     identity::Identity,
     keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},

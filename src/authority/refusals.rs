@@ -1,0 +1,192 @@
+//! What was tried and refused? Told to the audit trail too, but counted first:
+//! those alike become one row an interval, and those of too many kinds are told
+//! apart by what and why alone, so that a flood of them fills no disk.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    domain::{
+        account::AccountId,
+        caller::Call,
+        id::CredentialId,
+        network::{ClientAddress, Network},
+    },
+    store::{self, Event, Refusal, Snapshot, Store},
+};
+
+/// So many kinds of refusals are told apart in an interval.
+const MAX_KINDS: usize = 64;
+
+/// A change that was refused.
+#[derive(Clone, Debug)]
+pub struct RefusedChange {
+    /// The change, as the trail calls it when it is made.
+    pub action: &'static str,
+    /// Who tried, where that is known.
+    pub actor: Option<String>,
+    /// Whose credential that one has.
+    pub account_id: Option<AccountId>,
+    /// How it called.
+    pub call: Call,
+    /// What the request named; whatever a caller may have written there.
+    pub unverified_target: Option<String>,
+    /// The reason that it was told.
+    pub reason: String,
+}
+
+/// Refusals, until they are written down.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<Mutex<HashMap<Kind, Counted>>>);
+
+/// What makes refusals alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    action: &'static str,
+    reason: String,
+    // None: all that there was no room for.
+    who: Option<Who>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Who {
+    actor: Option<String>,
+    account_id: Option<AccountId>,
+    // Whoever has one address has many of its network.
+    network: Option<Network>,
+    target: Option<Target>,
+}
+
+/// What has the form of an id. It may be a secret in the wrong field all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Target {
+    Credential(CredentialId),
+    Account(AccountId),
+}
+
+/// How often, and how the first of them called.
+#[derive(Clone, Debug)]
+struct Counted {
+    count: u64,
+    address: Option<ClientAddress>,
+    request_id: Arc<str>,
+}
+
+impl Refusals {
+    /// Counts one.
+    pub fn note(&self, refused: RefusedChange) {
+        let RefusedChange { action, actor, account_id, call, unverified_target, reason } = refused;
+        let network = call.address.map(ClientAddress::counted_with);
+        let who = Who { actor, account_id, network, target: unverified_target.and_then(Target::of) };
+        let counted = Counted { count: 1, address: call.address, request_id: call.request_id };
+        self.add(Kind { action, reason, who: Some(who) }, counted);
+    }
+
+    /// Writes down all that were counted; what cannot be written is kept.
+    pub async fn write(&self, store: &Store) -> Result<(), store::Error> {
+        let counted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if counted.is_empty() {
+            return Ok(());
+        }
+        let written = {
+            let (store, counted) = (store.clone(), counted.clone());
+            let database = store.clone();
+            database.change(async move { try_write(&store, counted).await }).await
+        };
+        if written.is_err() {
+            for (kind, counted) in counted {
+                self.add(kind, counted);
+            }
+        }
+        written
+    }
+
+    fn add(&self, mut kind: Kind, counted: Counted) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(&kind) && all.len() >= MAX_KINDS {
+            kind.who = None;
+        }
+        let count = counted.count;
+        all.entry(kind).and_modify(|known| known.count += count).or_insert(counted);
+    }
+}
+
+impl Target {
+    fn of(unverified: String) -> Option<Self> {
+        let account = || unverified.parse().ok().map(Self::Account);
+        unverified.parse().ok().map(Self::Credential).or_else(account)
+    }
+}
+
+async fn try_write(store: &Store, counted: HashMap<Kind, Counted>) -> Result<(), store::Error> {
+    let transaction = store.begin().await?;
+    let mut events = Vec::with_capacity(counted.len());
+    for (kind, counted) in counted {
+        events.push(event(&transaction, kind, counted).await?);
+    }
+    transaction.commit_told(events).await
+}
+
+async fn event(snapshot: &Snapshot, kind: Kind, counted: Counted) -> Result<Event, store::Error> {
+    let Kind { action, reason, who } = kind;
+    let Counted { count, address, request_id } = counted;
+    let refusal = Some(Refusal { reason, count });
+    let Some(Who { actor, account_id, network: _, target }) = who else {
+        let actor = "several".to_owned();
+        return Ok(Event { refusal, ..Event::new(actor, action, String::new()) });
+    };
+    let (target, named) = match target {
+        Some(Target::Credential(id)) => (id.to_string(), None),
+        // Text is written down only where it names what is here.
+        Some(Target::Account(id)) if snapshot.account(&id).await?.is_some() => (id.to_string(), Some(id)),
+        Some(Target::Account(_)) | None => (String::new(), None),
+    };
+    Ok(Event {
+        actor_address: address.map(|address| address.to_string()),
+        account_id: named.or(account_id).map(|id| id.to_string()),
+        request_id: Some(request_id.to_string()),
+        refusal,
+        ..Event::new(actor.unwrap_or_else(|| "unknown".to_owned()), action, target)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(actor: &str) -> RefusedChange {
+        RefusedChange {
+            action: "token.issue",
+            actor: Some(actor.to_owned()),
+            account_id: None,
+            call: Call::default(),
+            unverified_target: None,
+            reason: "NOT_PERMITTED".to_owned(),
+        }
+    }
+
+    #[test]
+    fn those_alike_are_counted_together() {
+        let refusals = Refusals::default();
+        for _ in 0..3 {
+            refusals.note(refused("a"));
+        }
+        refusals.note(refused("b"));
+        let counts: Vec<_> = refusals.0.lock().unwrap().values().map(|counted| counted.count).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 4);
+        assert_eq!(counts.len(), 2);
+    }
+
+    #[test]
+    fn many_kinds_take_no_more_than_some_rows() {
+        let refusals = Refusals::default();
+        for actor in 0..10_000 {
+            refusals.note(refused(&actor.to_string()));
+        }
+        let all = refusals.0.lock().unwrap();
+        assert_eq!(all.len(), MAX_KINDS + 1);
+        assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 10_000);
+    }
+}
