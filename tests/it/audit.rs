@@ -15,7 +15,7 @@ use tonic::Code;
 use crate::{
     retention::open,
     support::{
-        Actor, Backend, Process, TestServer,
+        Actor, Backend, Process, Terminal, TestServer,
         calls::{question, service_request},
         issue_request,
         refusal::assert_refused,
@@ -350,4 +350,25 @@ async fn collectors_read_events_from_standard_output() {
     let revoked = lines.iter().find(|line| line["action"] == "token.revoke").unwrap();
     assert_eq!((&revoked["target"], &revoked["outcome"]), (&issued.token.token_id.into(), &"done".into()));
     assert_eq!(lines.last().unwrap()["refusalReason"], "CREDENTIAL_INVALID");
+}
+
+#[test]
+fn an_auditor_lists_and_exports_with_the_command_line() {
+    let database = Backend::Sqlite.database();
+    let process = Process::start(&database);
+    let operator = Terminal::new(&database, &process, &database.admin_token());
+    operator.json(&["account", "put", "ada"]);
+    operator.secret(&["token", "create", "--account", "ada", "--label", "laptop"]);
+
+    let listed = operator.json(&["audit", "list", "--account", "ada", "--done", "--limit", "2"]);
+    let actions: Vec<_> = listed["events"].as_array().unwrap().iter().map(|event| event["action"].as_str()).collect();
+    assert_eq!(actions, [Some("token.issue"), Some("account.create")]);
+    let table = operator.run(&["audit", "list", "--action", "token.issue"]).stdout;
+    assert!(table.starts_with("TIME ") && table.contains(" token.issue ") && table.contains(" ada "), "{table}");
+
+    let exported = operator.run(&["audit", "export"]).stdout;
+    let lines: Vec<serde_json::Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.first().unwrap()["action"], "key.name-current");
+    assert_eq!(lines.last().unwrap(), &listed["events"][0]);
+    assert!(process.terminate().success());
 }
