@@ -10,11 +10,12 @@ mod retention;
 mod signing;
 mod uses;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
+use uuid::Uuid;
 
 use crate::{
     authority::{Authority, Refusals, bootstrap},
@@ -25,7 +26,7 @@ use crate::{
     keys::KeysAtHand,
     proto,
     settings::{InvalidSetting, Settings},
-    store::{ConnectError, MigrateError, Store},
+    store::{self, BackupError, ConnectError, MigrateError, Store},
 };
 
 /// How often an idle connection is asked whether its client is still there, and
@@ -64,6 +65,12 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The database cannot be backed up.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] store::Error),
     /// Reflection cannot be served.
     #[error("the contract's descriptors cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -139,6 +146,20 @@ pub async fn reset_admin(settings: &Settings) -> Result<(), StartError> {
     let forms = settings.rules()?.forms;
     bootstrap::reset_admin(&store, &keys, &bcrypt, &forms, &settings.admin_token_file()).await?;
     Ok(())
+}
+
+/// Copies the embedded database, while a server is at work on it or not.
+pub async fn back_up(settings: &Settings, copy: &Path) -> Result<(), StartError> {
+    Ok(settings.store_config()?.back_up(copy).await?)
+}
+
+/// Begins another history after the database was restored, or lost what it had
+/// acknowledged; tells its epoch.
+pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
+    let store = open(settings).await?;
+    let epoch = store.begin_epoch(bootstrap::event("history.begin", "")).await?;
+    store.close().await;
+    Ok(epoch)
 }
 
 impl Server {

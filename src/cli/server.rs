@@ -52,6 +52,22 @@ pub enum SettingsCommand {
 pub enum AdminCommand {
     /// Replace a lost admin credential
     Reset(ServerArgs),
+    /// Copy the embedded database into a new file, beside a server that runs
+    Backup(BackupArgs),
+    /// Begin another history: after PostgreSQL was restored from a backup, or
+    /// failed over to a server that lacked what had been acknowledged
+    NewEpoch(ServerArgs),
+}
+
+/// The options of `admin backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The file to be made; it holds hashes, and is for its owner alone
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// The flags that override file and environment.
@@ -111,6 +127,18 @@ pub(super) fn run(command: &ServerCommand, console: Console) -> Result<Exit, Err
             let settings = args.load()?;
             runtime()?.block_on(server::reset_admin(&settings)).map_err(failed)?;
             say(&format!("a new admin credential is in {}\n", settings.admin_token_file().display()))
+        }
+        ServerCommand::Admin(AdminCommand::Backup(BackupArgs { to, server })) => {
+            runtime()?.block_on(server::back_up(&server.load()?, to)).map_err(failed)?;
+            say(&format!(
+                "the database is copied into {}; keep master.key with it, and apart\nto restore: put it in the place \
+                 of token-authority.db while no server runs, without the -wal and -shm files of the former one\n",
+                to.display()
+            ))
+        }
+        ServerCommand::Admin(AdminCommand::NewEpoch(args)) => {
+            let epoch = runtime()?.block_on(server::begin_epoch(&args.load()?)).map_err(failed)?;
+            say(&format!("the database begins another history, {epoch}: every server drops what it knew\n"))
         }
         ServerCommand::Keys(command) => keys::run(command, console),
     }

@@ -9,6 +9,7 @@ mod accounts;
 mod arrays;
 mod attempts;
 mod audit;
+mod backup;
 mod connect;
 mod convert;
 mod credentials;
@@ -41,6 +42,7 @@ use tracing::Instrument as _;
 pub use self::{
     attempts::{Counted, Told},
     audit::{AuditFilter, Entry, Event, Refusal},
+    backup::BackupError,
     connect::{Config, ConnectError, Location, Url},
     credentials::{Lock, NewSecret, SecretRequest},
     error::Error,

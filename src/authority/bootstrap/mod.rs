@@ -125,6 +125,7 @@ pub enum Error {
     PolicyDiffers(u64),
 }
 
-fn event(action: &'static str, target: &str) -> Event {
+/// What the trail is told of what this service, or its host's administrator, did.
+pub(crate) fn event(action: &'static str, target: &str) -> Event {
     Event::new("system:bootstrap", action, target)
 }
