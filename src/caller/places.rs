@@ -3,13 +3,17 @@
 
 use std::{
     collections::hash_map::Entry,
+    hash::BuildHasher as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use foldhash::HashMap;
+use foldhash::{HashMap, quality::FixedState};
 use uuid::Uuid;
 
-use crate::domain::{caller::Caller, network::ClientAddress};
+use crate::domain::{
+    caller::{Caller, Identity, Principal},
+    network::ClientAddress,
+};
 
 /// Callers are spread over so many locks.
 const SHARDS: usize = 16;
@@ -25,8 +29,8 @@ struct Inner {
     taken: [Mutex<HashMap<Uuid, usize>>; SHARDS],
 }
 
-/// Whose calls are counted together: a service's by its credential, a holder's by
-/// its account, anybody else's by the network.
+/// Whose calls are counted together: a service's by its credential or the name in
+/// its certificate, a holder's by its account, anybody else's by the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who(Uuid);
 
@@ -40,7 +44,15 @@ impl Who {
     }
 
     pub(super) fn of(caller: &Caller) -> Self {
-        Self(caller.holder().map_or_else(|| caller.credential.uuid(), |rights| rights.account.uuid()))
+        Self(match (&caller.principal, &caller.identity) {
+            (Principal::Holder(rights), _) => rights.account.uuid(),
+            (Principal::Service(_), Identity::Credential { id, secret: _ }) => id.uuid(),
+            // Where two fell together, they would share their places, no more.
+            (Principal::Service(_), Identity::Certificate(san)) => {
+                let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(san.as_str()));
+                Uuid::from_u128(half(0) << 64 | half(1))
+            }
+        })
     }
 }
 

@@ -30,6 +30,7 @@ mod authenticate;
 mod bearer;
 mod error;
 mod target;
+mod tls;
 
 use std::time::Duration;
 
@@ -45,12 +46,15 @@ pub use self::{
     bearer::{BearerToken, InvalidBearerToken},
     error::{CallError, ConnectError, FieldViolation},
     target::InvalidUrl,
+    tls::{ClientIdentity, InvalidTls, Tls},
 };
 
-/// Whether what is sent to this URL stays on this machine. Elsewhere, without
-/// TLS, the credential travels in the clear.
-pub fn is_local(url: &str) -> bool {
-    target::is_local(url)
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether what is sent to this URL stays on this machine, or is protected by TLS.
+/// Elsewhere the credential travels in the clear.
+pub fn is_protected(url: &str) -> bool {
+    target::is_protected(url)
 }
 
 /// What the generated clients send through: one HTTP/2 connection, the
@@ -85,23 +89,40 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`. Without a
+    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`, or
+    /// `https://` to a server whose certificate this system believes. Without a
     /// credential, only what is open to all can be called.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`] where `url` names no server in plain HTTP,
+    /// [`ConnectError::Url`] where `url` names no server,
     /// [`ConnectError::Unreachable`] where nobody answers in time.
     pub async fn connect(
         url: &str,
         token: impl Into<Option<BearerToken>>,
         timeouts: Timeouts,
     ) -> Result<Self, ConnectError> {
-        let endpoint = Endpoint::from(target::parse(url)?)
+        Self::connect_with(url, token, timeouts, &Tls::default()).await
+    }
+
+    /// The same with authorities to believe, or a certificate to show, of one's own.
+    /// What the certificate may do, it may without a credential.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`], and [`ConnectError::Tls`] where `tls` cannot be used.
+    pub async fn connect_with(
+        url: &str,
+        token: impl Into<Option<BearerToken>>,
+        timeouts: Timeouts,
+        tls: &Tls,
+    ) -> Result<Self, ConnectError> {
+        let url = target::parse(url)?;
+        let connector = tls::Connector::new(&url, tls)?;
+        let endpoint = Endpoint::from(url)
             .connect_timeout(timeouts.connect)
-            .tcp_nodelay(true)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
-        let channel = endpoint.connect().await?;
+        let channel = endpoint.connect_with_connector(connector).await?;
         Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 
