@@ -50,8 +50,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
 /// How long a client of the HTTP port may take to send the headers of a request,
-/// its idling before them included.
-const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
+/// its idling before them included: longer than whoever asks every minute.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long what is in flight may take when the service is to end.
@@ -156,6 +156,8 @@ pub async fn reset_admin(settings: &Settings) -> Result<(), StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, Speaks::Http2).await?;
+        let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let Foundation { store, keys, bcrypt } = Foundation::lay(settings).await?;
         let rules = settings.rules()?;
         bootstrap::apply_policy(&store, settings.policy.clone()).await?;
@@ -190,8 +192,6 @@ impl Server {
         );
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
-        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, Speaks::Http2).await?;
-        let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let grpc_listener = listen(settings.grpc.listen).await?;
         let http_listener = listen(settings.http.listen).await?;
         let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;

@@ -103,6 +103,12 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        caller::Call,
+        certificate::{CertificateRoles, ClientCertificate, San},
+        role::Role,
+        time::Timestamp,
+    };
 
     #[test]
     fn each_caller_has_so_many_and_gets_them_back() {
@@ -116,5 +122,20 @@ mod tests {
         let third = places.take(one).expect("one was given back");
         drop((second, third));
         assert!(places.shard(one).is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_name_in_certificates_has_its_own() {
+        let who = |name: &str| {
+            let san: San = name.parse().expect("a name");
+            let mut table = CertificateRoles::default();
+            table.add(san.clone(), [Role::Introspector]);
+            let certificate = ClientCertificate { names: vec![san], expire_time: Timestamp::MAX };
+            Who::of(&Caller::named(&certificate, &table, Call::default()).expect("it is named"))
+        };
+        let places = Places::new(1);
+        let _taken = places.take(who("gateway.example")).expect("there is room");
+        assert!(places.take(who("Gateway.example")).is_none(), "whichever certificate bears it");
+        assert!(places.take(who("other.example")).is_some(), "others have their own");
     }
 }

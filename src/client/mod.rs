@@ -31,22 +31,25 @@ mod bearer;
 mod error;
 mod target;
 mod tls;
+mod transport;
 
 use std::time::Duration;
 
-use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
+use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Endpoint};
 
 use crate::proto::v1::{
     account_service_client::AccountServiceClient, service_credential_service_client::ServiceCredentialServiceClient,
     session_service_client::SessionServiceClient, token_authority_service_client::TokenAuthorityServiceClient,
 };
 
+use self::transport::Refusal;
 pub use self::{
     authenticate::Authenticate,
     bearer::{BearerToken, InvalidBearerToken},
     error::{CallError, ConnectError, FieldViolation},
     target::InvalidUrl,
     tls::{ClientIdentity, InvalidTls, Tls},
+    transport::Reopening,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,9 +60,9 @@ pub fn is_protected(url: &str) -> bool {
     target::is_protected(url)
 }
 
-/// What the generated clients send through: one HTTP/2 connection, the
-/// credential on each request.
-pub type Transport = InterceptedService<Channel, Authenticate>;
+/// What the generated clients send through: one HTTP/2 connection, which another
+/// follows when its server ends it, the credential on each request.
+pub type Transport = InterceptedService<Reopening, Authenticate>;
 
 /// How long the client waits before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +86,7 @@ impl Default for Timeouts {
 /// it was lost.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    channel: Reopening,
     authenticate: Authenticate,
     call_timeout: Duration,
 }
@@ -118,11 +121,12 @@ impl Client {
         tls: &Tls,
     ) -> Result<Self, ConnectError> {
         let url = target::parse(url)?;
-        let connector = tls::Connector::new(&url, tls)?;
+        let refusal = Refusal::default();
+        let connector = tls::Connector::new(&url, tls, refusal.clone())?;
         let endpoint = Endpoint::from(url)
             .connect_timeout(timeouts.connect)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
-        let channel = endpoint.connect_with_connector(connector).await?;
+        let channel = Reopening::new(endpoint.connect_with_connector(connector).await?, refusal);
         Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tonic::{codegen::Service, transport::Uri};
 
-use super::BoxError;
+use super::{BoxError, transport::Refusal};
 
 /// What a client goes by where its server's URL begins with `https://`.
 #[derive(Clone, Default)]
@@ -128,6 +128,7 @@ pub(super) struct Connector {
     tcp: HttpConnector,
     // None: plain HTTP.
     tls: Option<TlsConnector>,
+    refusal: Refusal,
 }
 
 /// A connection of either kind.
@@ -135,13 +136,13 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Connector {
-    pub(super) fn new(url: &Uri, tls: &Tls) -> Result<Self, InvalidTls> {
+    pub(super) fn new(url: &Uri, tls: &Tls, refusal: Refusal) -> Result<Self, InvalidTls> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let is_tls = url.scheme_str() == Some("https");
         let tls = if is_tls { Some(TlsConnector::from(Arc::new(tls.config()?))) } else { None };
-        Ok(Self { tcp, tls })
+        Ok(Self { tcp, tls, refusal })
     }
 }
 
@@ -156,12 +157,12 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, url: Uri) -> Self::Future {
         let name = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let (tcp, tls) = (self.tcp.call(url), self.tls.clone());
+        let (tcp, tls, refusal) = (self.tcp.call(url), self.tls.clone(), self.refusal.clone());
         Box::pin(async move {
             let stream = tcp.await?.into_inner();
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),
-                Some(tls) => Box::new(tls.connect(ServerName::try_from(name)?, stream).await?),
+                Some(tls) => Box::new(refusal.noted(tls.connect(ServerName::try_from(name)?, stream).await?)),
             };
             Ok(TokioIo::new(stream))
         })

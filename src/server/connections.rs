@@ -114,7 +114,8 @@ fn peer(address: SocketAddr, certificate: Option<Arc<ClientCertificate>>) -> Pee
 
 /// Waits until other authorities of clients are trusted than were.
 async fn changed(mut trust: watch::Receiver<u64>, was: u64) {
-    if trust.wait_for(|now| *now != was).await.is_err() {
+    // The number may lag behind what was accepted with, never the other way round.
+    if trust.wait_for(|now| *now > was).await.is_err() {
         std::future::pending().await
     }
 }

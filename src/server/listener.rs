@@ -150,3 +150,29 @@ impl Handshakes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_too_many_the_one_that_takes_longest_is_dropped() {
+        let mut handshakes = Handshakes::default();
+        let never = || tokio::spawn(std::future::pending::<()>());
+        let oldest = never();
+        handshakes.add(oldest.abort_handle());
+        let done = tokio::spawn(std::future::ready(()));
+        handshakes.add(done.abort_handle());
+        done.await.expect("it is done");
+        let others: Vec<_> = (0..MAX_HANDSHAKES - 1).map(|_| never()).collect();
+        for other in &others {
+            handshakes.add(other.abort_handle());
+        }
+        assert!(!oldest.is_finished(), "what is done takes no place");
+
+        let newest = never();
+        handshakes.add(newest.abort_handle());
+        assert!(oldest.await.expect_err("it is dropped").is_cancelled());
+        assert!(others.iter().chain([&newest]).all(|other| !other.is_finished()));
+    }
+}
