@@ -139,13 +139,13 @@ impl Callers {
         let authenticated = match presented {
             Presented::Nothing => return Err(Refusal::NoCredential),
             Presented::Bearer(unverified) => self.introspector.authenticate(unverified, call).await?,
-            Presented::Certificate(certificate) => match Caller::named(certificate, &self.certificates, call) {
-                Some(caller) => self.introspector.confirm_named(caller).await?,
-                None => {
+            Presented::Certificate(certificate) => {
+                let Some(caller) = Caller::named(certificate, &self.certificates, call) else {
                     tracing::info!(names = ?certificate.shown(), "no name of the client certificate has a role");
                     return Err(Refusal::NoCredential);
-                }
-            },
+                };
+                self.introspector.confirm_named(caller).await?
+            }
         };
         authenticated.map_err(Refusal::BadCredential)
     }

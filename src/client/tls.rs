@@ -85,17 +85,14 @@ impl ClientIdentity {
 impl Tls {
     fn config(&self) -> Result<ClientConfig, InvalidTls> {
         let mut roots = RootCertStore::empty();
-        match &self.authorities {
-            Some(pem) => {
-                for authority in certificates(pem).ok_or(InvalidTls::Authorities)? {
-                    roots.add(authority).map_err(|_| InvalidTls::Authorities)?;
-                }
+        if let Some(pem) = &self.authorities {
+            for authority in certificates(pem).ok_or(InvalidTls::Authorities)? {
+                roots.add(authority).map_err(|_| InvalidTls::Authorities)?;
             }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                if roots.is_empty() {
-                    return Err(InvalidTls::NoAuthorities);
-                }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(InvalidTls::NoAuthorities);
             }
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

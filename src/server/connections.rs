@@ -94,9 +94,7 @@ pub(super) async fn serve<S, B>(
                 return;
             };
             // In a task of its own, which no longer counts as a handshake.
-            let is_named = certificate.is_some();
-            let distrusted =
-                async move { if is_named { changed(trust, trusted).await } else { std::future::pending().await } };
+            let distrusted = changed(trust, trusted);
             tracker.spawn(shared.connection(stream, peer(address, certificate), distrusted));
         });
         handshakes.add(handshake.abort_handle());
@@ -112,12 +110,16 @@ fn peer(address: SocketAddr, certificate: Option<Arc<ClientCertificate>>) -> Pee
     Peer { address: ClientAddress::new(address.ip()), certificate }
 }
 
-/// Waits until other authorities of clients are trusted than were.
-async fn changed(mut trust: watch::Receiver<u64>, was: u64) {
+/// Waits until other authorities of clients are trusted than vouched for one; where
+/// none did, for ever.
+async fn changed(mut trust: watch::Receiver<u64>, vouched: Option<u64>) {
     // The number may lag behind what was accepted with, never the other way round.
-    if trust.wait_for(|now| *now > was).await.is_err() {
-        std::future::pending().await
+    if let Some(was) = vouched
+        && trust.wait_for(|now| *now > was).await.is_ok()
+    {
+        return;
     }
+    std::future::pending().await
 }
 
 impl<S> Shared<S> {
@@ -150,10 +152,13 @@ impl<S> Shared<S> {
         connection.as_mut().graceful_shutdown();
         match grace {
             None => told(connection.await),
-            Some(grace) => match timeout(grace, connection).await {
-                Ok(ended) => told(ended),
-                Err(_) => tracing::debug!("a connection was closed with something in flight"),
-            },
+            Some(grace) => {
+                if let Ok(ended) = timeout(grace, connection).await {
+                    told(ended);
+                } else {
+                    tracing::debug!("a connection was closed with something in flight");
+                }
+            }
         }
     }
 }

@@ -41,8 +41,8 @@ pub(super) struct Agreed {
     pub(super) stream: TlsStream<TcpStream>,
     /// The client's certificate, verified.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
-    /// Which authorities of clients were trusted then.
-    pub(super) trust: u64,
+    /// Which authorities of clients were trusted then, where one vouched for it.
+    pub(super) trust: Option<u64>,
 }
 
 impl Listener {
@@ -95,9 +95,10 @@ pub(super) async fn agree(generation: Arc<Generation>, stream: TcpStream, addres
     };
     match agreed {
         Ok(stream) => {
-            let chain = stream.get_ref().1.peer_certificates();
-            let certificate = chain.and_then(|chain| chain.first()).and_then(peer::client_certificate);
-            Some(Agreed { stream, certificate: certificate.map(Arc::new), trust: generation.trust })
+            let verified = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let trust = verified.map(|_| generation.trust);
+            let certificate = verified.and_then(peer::client_certificate).map(Arc::new);
+            Some(Agreed { stream, certificate, trust })
         }
         Err((error, stream)) => {
             tell(&error, address);

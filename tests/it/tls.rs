@@ -126,7 +126,7 @@ async fn what_is_no_tls_is_in_nobodys_way() {
         b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
         // The head of a ClientHello, and nothing of it.
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
-        &[0xff; 20_000],
+        &[0xff; 10_000],
     ];
     let flood = tokio::task::spawn_blocking(move || {
         for round in 0..400 {
@@ -203,7 +203,7 @@ async fn assert_not_started(database: &Database, files: &Files, change: impl FnO
     let mut settings = database.settings(None);
     files.set(&mut settings);
     change(&mut settings);
-    let error = token_authority::server::Server::start(&settings).await.err().expect("it does not start").to_string();
+    let error = token_authority::server::Server::start(&settings).await.expect_err("it does not start").to_string();
     assert!(says.iter().all(|part| error.contains(part)), "{error}");
     assert!(!error.contains("PRIVATE"), "{error}");
 }
