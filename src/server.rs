@@ -3,19 +3,34 @@
 //! brought to its end without dropping what is in flight.
 
 mod audit_stream;
+mod connections;
 mod health;
 pub mod keys;
+mod listener;
+mod peer;
 mod refusals;
 mod retention;
 mod signing;
+pub mod tls;
 mod uses;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tower::ServiceBuilder;
 use uuid::Uuid;
+
+use self::{
+    connections::{Terms, serve},
+    listener::Listener,
+    tls::{Speaks, Tls},
+};
 
 use crate::{
     authority::{Authority, Refusals, bootstrap},
@@ -25,7 +40,7 @@ use crate::{
     introspection::{self, Bcrypt, Introspector},
     keys::KeysAtHand,
     proto,
-    settings::{InvalidSetting, Settings},
+    settings::{self, InvalidSetting, Settings, SpanOrNever},
     store::{self, BackupError, ConnectError, MigrateError, Store},
 };
 
@@ -37,6 +52,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// we reset for its errors, until its connection is ended (CVE-2023-44487 and
 /// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
+/// How long a client of the HTTP port may take to send the headers of a request,
+/// its idling before them included: longer than whoever asks every minute.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long what is in flight may take when the service is to end.
@@ -57,6 +75,9 @@ pub enum StartError {
     /// Keys, policy or the first administrator cannot be had.
     #[error(transparent)]
     Bootstrap(#[from] bootstrap::Error),
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A listener cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
@@ -79,12 +100,6 @@ pub enum StartError {
 /// Why a running service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The gRPC server failed.
-    #[error("the gRPC server failed")]
-    Grpc(#[from] tonic::transport::Error),
-    /// The HTTP server failed.
-    #[error("the HTTP server failed")]
-    Http(#[from] std::io::Error),
     /// Something panicked.
     #[error("a server's task failed")]
     Task(#[from] tokio::task::JoinError),
@@ -102,8 +117,8 @@ pub struct Server {
     uses: uses::Writer,
     refusals: refusals::Writer,
     audit_stream: Option<audit_stream::Stream>,
-    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<Result<(), std::io::Error>>,
+    grpc: JoinHandle<()>,
+    http: JoinHandle<()>,
 }
 
 /// What starting takes, and the commands on the server's host as well.
@@ -165,6 +180,8 @@ pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, Speaks::Http2).await?;
+        let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let store = open(settings).await?;
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
         let Foundation { store, keys, bcrypt } = Foundation::lay(store, settings).await?;
@@ -193,7 +210,12 @@ impl Server {
             desktop: rules.desktop,
         });
         let introspector = Arc::new(introspector);
-        let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller, settings.openness());
+        let callers = Callers::new(
+            introspector.clone(),
+            settings.grpc.max_calls_per_caller,
+            settings.openness(),
+            settings.certificate_roles()?,
+        );
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;
@@ -207,6 +229,9 @@ impl Server {
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, stop.clone()));
+        for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
+            tokio::spawn(tls.clone().follow(stop.clone()));
+        }
         tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
@@ -229,23 +254,23 @@ impl Server {
             routes = routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?);
         }
         let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
-        let grpc = tonic::transport::Server::builder()
-            .max_concurrent_streams(settings.grpc.max_streams_per_connection)
-            .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
-            .http2_max_local_error_reset_streams(Some(MAX_RESETS))
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        let service = ServiceBuilder::new()
+            .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
             .layer(grpc::CallLayer::new(limits))
             .layer(door)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)),
-                stop.clone().cancelled_owned(),
-            );
-        let http = axum::serve(http_listener, http::routes(is_ready))
-            .with_graceful_shutdown(stop.clone().cancelled_owned())
-            .into_future();
+            .service(routes.prepare());
+        let terms = Terms {
+            age: match settings.grpc.max_connection_age {
+                SpanOrNever::Span(age) => Some(age.0),
+                SpanOrNever::Never => None,
+            },
+            grace: settings.grpc.max_connection_age_grace.0,
+        };
+        let grpc_listener = Listener::new(grpc_listener, grpc_tls);
+        let grpc = serve(grpc_listener, service, http2(&settings.grpc), terms, stop.clone());
+        let http_listener = Listener::new(http_listener, http_tls);
+        let terms = Terms { age: None, ..terms };
+        let http = serve(http_listener, http::routes(is_ready), http1(), terms, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -283,15 +308,15 @@ impl Server {
     pub async fn run_until(mut self, ended: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::select! {
             () = ended => {}
-            result = &mut self.grpc => return Ok(result??),
-            result = &mut self.http => return Ok(result??),
+            result = &mut self.grpc => return Ok(result?),
+            result = &mut self.http => return Ok(result?),
             result = &mut self.following => return Ok(result?),
         }
         tracing::info!("ending: what is in flight is finished first");
         self.stop.cancel();
         let both = async {
-            (&mut self.grpc).await??;
-            Ok((&mut self.http).await??)
+            (&mut self.grpc).await?;
+            Ok((&mut self.http).await?)
         };
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
             self.following.abort();
@@ -327,4 +352,26 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { address, source })
+}
+
+/// HTTP/2 alone, with every limit set: its defaults set none.
+fn http2(settings: &settings::Grpc) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams_per_connection)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
+
+/// HTTP/1.1 alone.
+fn http1() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
 }

@@ -109,6 +109,45 @@ pub struct Grpc {
     pub max_streams_per_connection: u32,
     /// How many calls a caller may have in flight, over all of its connections.
     pub max_calls_per_caller: usize,
+    /// How old a connection becomes before its client is told to open another, a
+    /// tenth more or less; or `never`.
+    pub max_connection_age: SpanOrNever,
+    /// How long what is in flight may then take before the connection is closed.
+    pub max_connection_age_grace: Span,
+    /// TLS.
+    pub tls: Tls,
+    /// Which roles callers have by their certificates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificate_roles: Vec<CertificateRole>,
+}
+
+/// TLS on a listener. It is on where there is a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The certificate and those between it and its authority, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<PathBuf>,
+    /// The authorities whose client certificates are taken, in PEM; absent: clients
+    /// are not asked for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether a client without a certificate is refused.
+    pub require_client_certificate: bool,
+}
+
+/// Roles that a name in a client certificate has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateRole {
+    /// A URI, such as `spiffe://example.org/gateway`, or a DNS name: exactly as the
+    /// certificate has it.
+    pub san: String,
+    /// What its service may do.
+    pub roles: Vec<String>,
 }
 
 /// The HTTP listener.
@@ -119,6 +158,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Whether it may listen beyond loopback without TLS.
     pub allow_plaintext: bool,
+    /// TLS.
+    pub tls: Tls,
 }
 
 /// The master keys.

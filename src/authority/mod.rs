@@ -45,7 +45,7 @@ use crate::{
     domain::{
         account::Account,
         attempts::Throttling,
-        caller::{Caller, Permit, Reach},
+        caller::{Caller, Identity, Permit, Reach},
         credential::{Forms, Kind},
         id::{AccountKey, CredentialId, SecretId},
         policy::Policy,
@@ -179,7 +179,9 @@ impl Authority {
         // What is to be changed is held alone; the caller's own credential
         // beside others who call with it.
         let mut locks: BTreeMap<_, _> = credentials.into_iter().map(|id| (id, Lock::Exclusive)).collect();
-        locks.entry(caller.credential).or_insert(Lock::Shared);
+        if let Some(own) = caller.identity.credential() {
+            locks.entry(own).or_insert(Lock::Shared);
+        }
         let mut records = Vec::with_capacity(locks.len());
         for (id, lock) in locks {
             records.extend(transaction.lock_credential(id, lock).await?);
@@ -202,7 +204,14 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Caller, Error> {
         let caller = permit.caller();
-        let record = records.iter().find(|record| record.id == caller.credential).ok_or(Error::CallerEnded)?;
+        let (own, secret) = match &caller.identity {
+            Identity::Credential { id, secret } => (*id, *secret),
+            // There is no record of it: its roles are the settings', and its end stands
+            // in itself.
+            Identity::Certificate(_) if caller.is_good_at(now) => return Ok(caller.clone()),
+            Identity::Certificate(_) => return Err(Error::CallerEnded),
+        };
+        let record = records.iter().find(|record| record.id == own).ok_or(Error::CallerEnded)?;
         let holder = match record.account {
             None => None,
             Some(key) => {
@@ -211,7 +220,7 @@ impl Authority {
             }
         };
         let manage_scope = self.rules.manage_scope.as_ref();
-        Caller::recognize(record, caller.secret, holder.as_ref(), caller.call.clone(), manage_scope, policy, now)
+        Caller::recognize(record, secret, holder.as_ref(), caller.call.clone(), manage_scope, policy, now)
             .map_err(|_| Error::CallerEnded)
     }
 }
@@ -245,7 +254,7 @@ fn reaches(caller: &Caller, reach: Reach, record: &Record) -> bool {
     match reach {
         Reach::Everything => true,
         Reach::Account(account) => record.account == Some(account),
-        Reach::Itself(_) => record.id == caller.credential,
+        Reach::Itself(_) => Some(record.id) == caller.identity.credential(),
     }
 }
 

@@ -41,7 +41,7 @@ impl Authority {
             0 => DEFAULT_SIZE,
             size => size.min(MAX_SIZE),
         };
-        let context = format!("{:?} {} {filter}", permit.operation(), permit.caller().credential).into_bytes();
+        let context = format!("{:?} {} {filter}", permit.operation(), permit.caller().identity).into_bytes();
         let cursor = match request.unverified_token.as_str() {
             "" => None,
             token => Some(self.open_page_token(token, &context).ok_or(Error::InvalidPageToken)?),

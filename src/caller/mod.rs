@@ -13,6 +13,7 @@ use self::places::{Places, Who};
 use crate::{
     domain::{
         caller::{Call, Caller, NotPermitted, Openness, Operation},
+        certificate::{CertificateRoles, ClientCertificate},
         judgement::InactiveReason,
     },
     introspection::{Fault, Introspector, Visitor},
@@ -27,6 +28,18 @@ pub struct Callers {
     introspector: Arc<Introspector>,
     places: Places,
     openness: Openness,
+    certificates: Arc<CertificateRoles>,
+}
+
+/// What a caller shows of who it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Presented<'a> {
+    /// Nothing.
+    Nothing,
+    /// A bearer credential, and whatever else.
+    Bearer(&'a str),
+    /// A client certificate that the transport verified, and no credential.
+    Certificate(&'a ClientCertificate),
 }
 
 /// Why a call goes no further.
@@ -53,9 +66,15 @@ pub enum Refusal {
 }
 
 impl Callers {
-    /// Recognizes callers by `introspector`. Each may have `max_calls` in flight.
-    pub fn new(introspector: Arc<Introspector>, max_calls: usize, openness: Openness) -> Self {
-        Self { introspector, places: Places::new(max_calls), openness }
+    /// Recognizes callers by `introspector`, and by the names in their certificates.
+    /// Each may have `max_calls` in flight.
+    pub fn new(
+        introspector: Arc<Introspector>,
+        max_calls: usize,
+        openness: Openness,
+        certificates: CertificateRoles,
+    ) -> Self {
+        Self { introspector, places: Places::new(max_calls), openness, certificates: Arc::new(certificates) }
     }
 
     /// What is open to callers without a credential.
@@ -69,10 +88,15 @@ impl Callers {
         self.take(Who::anybody(call.address))
     }
 
-    /// Recognizes a caller by the credential that it presents; its call has the
-    /// place for as long as it is in flight.
-    pub async fn recognize(&self, unverified: Option<&str>, call: Call) -> Result<(Caller, Place), Refusal> {
-        let caller = self.authenticate(unverified.ok_or(Refusal::NoCredential)?, call).await?;
+    /// Whether a certificate names a service.
+    pub fn knows(&self, certificate: &ClientCertificate) -> bool {
+        self.certificates.of(certificate).is_some()
+    }
+
+    /// Recognizes a caller by what it presents; its call has the place for as long
+    /// as it is in flight.
+    pub async fn recognize(&self, presented: Presented<'_>, call: Call) -> Result<(Caller, Place), Refusal> {
+        let caller = self.authenticate(presented, call).await?;
         let place = self.place(&caller)?;
         Ok((caller, place))
     }
@@ -81,11 +105,15 @@ impl Callers {
     /// with what it asks; none: it does not seem so, and is to be recognized first.
     pub fn admit_at_once(
         &self,
-        unverified: &str,
+        presented: Presented<'_>,
         call: &Call,
         operation: Operation,
     ) -> Option<Result<(Visitor, Place), Refusal>> {
-        let seeming = self.introspector.unconfirmed(unverified, call.clone());
+        let seeming = match presented {
+            Presented::Nothing => None,
+            Presented::Bearer(unverified) => self.introspector.unconfirmed(unverified, call.clone()),
+            Presented::Certificate(certificate) => Caller::named(certificate, &self.certificates, call.clone()),
+        };
         let caller = seeming.filter(|caller| caller.may(operation))?;
         Some(self.place(&caller).map(|place| (Visitor::seeming(caller), place)))
     }
@@ -93,12 +121,11 @@ impl Callers {
     /// Lets in a caller that may do this.
     pub async fn admit(
         &self,
-        unverified: Option<&str>,
+        presented: Presented<'_>,
         call: Call,
         operation: Operation,
     ) -> Result<(Visitor, Place), Refusal> {
-        let unverified = unverified.ok_or(Refusal::NoCredential)?;
-        let caller = self.authenticate(unverified, call).await?.permit(operation)?.into_caller();
+        let caller = self.authenticate(presented, call).await?.permit(operation)?.into_caller();
         let place = self.place(&caller)?;
         Ok((Visitor::recognized(caller), place))
     }
@@ -108,8 +135,19 @@ impl Callers {
         self.introspector.confirm(visitor).await?.map_err(Refusal::BadCredential)
     }
 
-    async fn authenticate(&self, unverified: &str, call: Call) -> Result<Caller, Refusal> {
-        self.introspector.authenticate(unverified, call).await?.map_err(Refusal::BadCredential)
+    async fn authenticate(&self, presented: Presented<'_>, call: Call) -> Result<Caller, Refusal> {
+        let authenticated = match presented {
+            Presented::Nothing => return Err(Refusal::NoCredential),
+            Presented::Bearer(unverified) => self.introspector.authenticate(unverified, call).await?,
+            Presented::Certificate(certificate) => {
+                let Some(caller) = Caller::named(certificate, &self.certificates, call) else {
+                    tracing::info!(names = ?certificate.shown(), "no name of the client certificate has a role");
+                    return Err(Refusal::NoCredential);
+                };
+                self.introspector.confirm_named(caller).await?
+            }
+        };
+        authenticated.map_err(Refusal::BadCredential)
     }
 
     fn place(&self, caller: &Caller) -> Result<Place, Refusal> {

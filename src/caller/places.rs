@@ -3,13 +3,17 @@
 
 use std::{
     collections::hash_map::Entry,
+    hash::BuildHasher as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use foldhash::HashMap;
+use foldhash::{HashMap, quality::FixedState};
 use uuid::Uuid;
 
-use crate::domain::{caller::Caller, network::ClientAddress};
+use crate::domain::{
+    caller::{Caller, Identity, Principal},
+    network::ClientAddress,
+};
 
 /// Callers are spread over so many locks.
 const SHARDS: usize = 16;
@@ -25,8 +29,8 @@ struct Inner {
     taken: [Mutex<HashMap<Uuid, usize>>; SHARDS],
 }
 
-/// Whose calls are counted together: a service's by its credential, a holder's by
-/// its account, anybody else's by the network.
+/// Whose calls are counted together: a service's by its credential or the name in
+/// its certificate, a holder's by its account, anybody else's by the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who(Uuid);
 
@@ -40,7 +44,15 @@ impl Who {
     }
 
     pub(super) fn of(caller: &Caller) -> Self {
-        Self(caller.holder().map_or_else(|| caller.credential.uuid(), |rights| rights.account.uuid()))
+        Self(match (&caller.principal, &caller.identity) {
+            (Principal::Holder(rights), _) => rights.account.uuid(),
+            (Principal::Service(_), Identity::Credential { id, secret: _ }) => id.uuid(),
+            // Where two fell together, they would share their places, no more.
+            (Principal::Service(_), Identity::Certificate(san)) => {
+                let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(san.as_str()));
+                Uuid::from_u128(half(0) << 64 | half(1))
+            }
+        })
     }
 }
 
@@ -91,6 +103,12 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        caller::Call,
+        certificate::{CertificateRoles, ClientCertificate, San},
+        role::Role,
+        time::Timestamp,
+    };
 
     #[test]
     fn each_caller_has_so_many_and_gets_them_back() {
@@ -104,5 +122,20 @@ mod tests {
         let third = places.take(one).expect("one was given back");
         drop((second, third));
         assert!(places.shard(one).is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_name_in_certificates_has_its_own() {
+        let who = |name: &str| {
+            let san: San = name.parse().expect("a name");
+            let mut table = CertificateRoles::default();
+            table.add(san.clone(), [Role::Introspector]);
+            let certificate = ClientCertificate { names: vec![san], expire_time: Timestamp::MAX };
+            Who::of(&Caller::named(&certificate, &table, Call::default()).expect("it is named"))
+        };
+        let places = Places::new(1);
+        let _taken = places.take(who("gateway.example")).expect("there is room");
+        assert!(places.take(who("Gateway.example")).is_none(), "whichever certificate bears it");
+        assert!(places.take(who("other.example")).is_some(), "others have their own");
     }
 }

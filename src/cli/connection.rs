@@ -1,12 +1,18 @@
 //! Which server is called, as whom, and for how long is it waited?
 
-use std::{convert::Infallible, fmt, str::FromStr, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::Args;
 use tonic::{Response, Status};
 use zeroize::Zeroizing;
 
-use crate::client::{BearerToken, CallError, Client, Timeouts, is_local};
+use crate::client::{BearerToken, CallError, Client, ClientIdentity, ConnectError, Timeouts, Tls, is_protected};
 
 use super::{
     Error, Exit,
@@ -43,6 +49,33 @@ pub(super) struct ConnectionArgs {
     /// the environment
     #[arg(long, global = true, value_name = "VALUE")]
     token: Option<SecretArgument>,
+
+    /// The authorities that may vouch for a server, in PEM; without it this
+    /// system's
+    #[arg(long, global = true, value_name = "FILE", env = "TOKEN_AUTHORITY_CA_FILE", hide_env_values = true)]
+    ca_file: Option<PathBuf>,
+
+    /// A client certificate to show the server, in PEM
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TOKEN_AUTHORITY_CERTIFICATE_FILE",
+        hide_env_values = true,
+        requires = "private_key_file"
+    )]
+    certificate_file: Option<PathBuf>,
+
+    /// The private key of that certificate, in PEM
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TOKEN_AUTHORITY_PRIVATE_KEY_FILE",
+        hide_env_values = true,
+        requires = "certificate_file"
+    )]
+    private_key_file: Option<PathBuf>,
 
     /// How long to wait for each answer
     #[arg(
@@ -91,12 +124,16 @@ impl Session {
 }
 
 impl ConnectionArgs {
-    /// Connects, and does `work` with the connection.
+    /// Connects, and does `work` with the connection. Where a certificate is shown,
+    /// it may stand for a credential.
     pub(super) fn call(
         &self,
         console: Console,
         work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
     ) -> Result<Exit, Error> {
+        if self.certificate_file.is_some() {
+            return self.call_as_anybody(console, work);
+        }
         let token = self.credential(console)?;
         self.call_with(Some(token), console, work)
     }
@@ -122,16 +159,29 @@ impl ConnectionArgs {
         console: Console,
         work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
     ) -> Result<Exit, Error> {
-        if !is_local(&self.url) {
-            console.warn("the credential and all answers travel unprotected to the server: this client has no TLS yet");
+        if !is_protected(&self.url) {
+            console.warn("the credential and all answers travel unprotected to the server: rather use https://");
         }
+        let tls = self.tls()?;
         let timeouts = Timeouts { connect: self.timeout.min(Timeouts::default().connect), call: self.timeout };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         runtime.block_on(async {
-            let client = Client::connect(&self.url, token, timeouts).await?;
+            let client = Client::connect_with(&self.url, token, timeouts, &tls).await?;
             work(&Session { client, console }).await?;
             Ok(Exit::Done)
         })
+    }
+
+    fn tls(&self) -> Result<Tls, Error> {
+        let authorities = self.ca_file.as_deref().map(read_file).transpose()?;
+        let identity = match (&self.certificate_file, &self.private_key_file) {
+            (Some(certificate), Some(private_key)) => {
+                let key = Zeroizing::new(read_file(private_key)?);
+                Some(ClientIdentity::from_pem(&read_file(certificate)?, &key).map_err(ConnectError::from)?)
+            }
+            _ => None,
+        };
+        Ok(Tls { authorities, identity })
     }
 
     fn credential(&self, console: Console) -> Result<BearerToken, Error> {
@@ -174,6 +224,10 @@ impl ConnectionArgs {
     }
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::Read { what: path.display().to_string(), source })
+}
+
 fn environment() -> Option<Zeroizing<String>> {
     match std::env::var(CREDENTIAL_VARIABLE) {
         Ok(value) => Some(Zeroizing::new(value)),
@@ -212,6 +266,9 @@ mod tests {
             token: token.map(|text| text.parse().expect("anything is taken")),
             token_file: file.map(|text| text.parse().expect("any name is taken")),
             timeout: Duration::ZERO,
+            ca_file: None,
+            certificate_file: None,
+            private_key_file: None,
         }
     }
 

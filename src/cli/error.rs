@@ -115,6 +115,7 @@ impl Error {
             Self::UnusableCredential { .. } => "UNUSABLE_CREDENTIAL",
             Self::Read { .. } => "UNREADABLE",
             Self::Connect(ConnectError::Url(_)) => "INVALID_URL",
+            Self::Connect(ConnectError::Tls(_)) => "INVALID_TLS",
             Self::Connect(ConnectError::Unreachable(_)) => "UNREACHABLE",
             Self::Call(error) => error.reason.as_deref().unwrap_or_else(|| super::values::code_name(error.code)),
             Self::Reply(_) => "BAD_REPLY",

@@ -74,7 +74,7 @@ impl From<&CallError> for Exit {
 impl From<&ConnectError> for Exit {
     fn from(error: &ConnectError) -> Self {
         match error {
-            ConnectError::Url(_) => Self::Usage,
+            ConnectError::Url(_) | ConnectError::Tls(_) => Self::Usage,
             ConnectError::Unreachable(_) => Self::Unavailable,
         }
     }

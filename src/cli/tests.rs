@@ -144,10 +144,11 @@ fn standard_input_cannot_hold_two_secrets() {
 }
 
 #[test]
-fn a_url_without_tls_support_is_wrong_usage() {
-    let line = ["token-authority", "--url", "https://localhost:1"];
-    let whole = [&line[..], &["--token", "dt_x", "auth", "status"]].concat();
-    assert_eq!(run(whole), Exit::Usage);
+fn half_a_client_certificate_is_wrong_usage() {
+    for half in ["--certificate-file", "--private-key-file"] {
+        let line = ["token-authority", "--url", "https://localhost:1", half, "client.pem", "auth", "status"];
+        assert_eq!(run(line), Exit::Usage);
+    }
 }
 
 #[test]

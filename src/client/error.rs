@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, error::Error as StdError, time::Duration};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use super::InvalidUrl;
+use super::{InvalidTls, InvalidUrl};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum ConnectError {
     /// The URL names no server that this client can call.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// TLS cannot be spoken with what was given for it.
+    #[error(transparent)]
+    Tls(#[from] InvalidTls),
     /// Nobody answered there, or not in time.
     #[error("cannot reach the server")]
     Unreachable(#[from] tonic::transport::Error),

@@ -30,10 +30,12 @@ mod authenticate;
 mod bearer;
 mod error;
 mod target;
+mod tls;
+mod transport;
 
 use std::time::Duration;
 
-use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
+use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Endpoint};
 
 use crate::proto::v1::{
     account_service_client::AccountServiceClient, audit_service_client::AuditServiceClient,
@@ -41,22 +43,27 @@ use crate::proto::v1::{
     token_authority_service_client::TokenAuthorityServiceClient,
 };
 
+use self::transport::Refusal;
 pub use self::{
     authenticate::Authenticate,
     bearer::{BearerToken, InvalidBearerToken},
     error::{CallError, ConnectError, FieldViolation},
     target::InvalidUrl,
+    tls::{ClientIdentity, InvalidTls, Tls},
+    transport::Reopening,
 };
 
-/// Whether what is sent to this URL stays on this machine. Elsewhere, without
-/// TLS, the credential travels in the clear.
-pub fn is_local(url: &str) -> bool {
-    target::is_local(url)
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether what is sent to this URL stays on this machine, or is protected by TLS.
+/// Elsewhere the credential travels in the clear.
+pub fn is_protected(url: &str) -> bool {
+    target::is_protected(url)
 }
 
-/// What the generated clients send through: one HTTP/2 connection, the
-/// credential on each request.
-pub type Transport = InterceptedService<Channel, Authenticate>;
+/// What the generated clients send through: one HTTP/2 connection, which another
+/// follows when its server ends it, the credential on each request.
+pub type Transport = InterceptedService<Reopening, Authenticate>;
 
 /// How long the client waits before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,29 +87,47 @@ impl Default for Timeouts {
 /// it was lost.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    channel: Reopening,
     authenticate: Authenticate,
     call_timeout: Duration,
 }
 
 impl Client {
-    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`. Without a
+    /// Opens a connection to `url`, for example `http://127.0.0.1:50051`, or
+    /// `https://` to a server whose certificate this system believes. Without a
     /// credential, only what is open to all can be called.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`] where `url` names no server in plain HTTP,
+    /// [`ConnectError::Url`] where `url` names no server,
     /// [`ConnectError::Unreachable`] where nobody answers in time.
     pub async fn connect(
         url: &str,
         token: impl Into<Option<BearerToken>>,
         timeouts: Timeouts,
     ) -> Result<Self, ConnectError> {
-        let endpoint = Endpoint::from(target::parse(url)?)
+        Self::connect_with(url, token, timeouts, &Tls::default()).await
+    }
+
+    /// The same with authorities to believe, or a certificate to show, of one's own.
+    /// What the certificate may do, it may without a credential.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`], and [`ConnectError::Tls`] where `tls` cannot be used.
+    pub async fn connect_with(
+        url: &str,
+        token: impl Into<Option<BearerToken>>,
+        timeouts: Timeouts,
+        tls: &Tls,
+    ) -> Result<Self, ConnectError> {
+        let url = target::parse(url)?;
+        let refusal = Refusal::default();
+        let connector = tls::Connector::new(&url, tls, refusal.clone())?;
+        let endpoint = Endpoint::from(url)
             .connect_timeout(timeouts.connect)
-            .tcp_nodelay(true)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
-        let channel = endpoint.connect().await?;
+        let channel = Reopening::new(endpoint.connect_with_connector(connector).await?, refusal);
         Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 

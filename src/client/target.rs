@@ -8,26 +8,23 @@ use tonic::transport::Uri;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     /// Not a URL, or one without scheme or host.
-    #[error("the server's URL has to look like http://HOST:PORT")]
+    #[error("the server's URL has to look like https://HOST:PORT or http://HOST:PORT")]
     Form,
-    /// `https://`, before this client speaks TLS.
-    #[error(
-        "this client does not speak TLS yet: use http:// to a server on this machine, or to a \
-         proxy on it that adds TLS"
-    )]
-    Tls,
     /// A user, a path or a query: gRPC has a place for none of them, and what
     /// was meant by it would be lost in silence.
-    #[error("the server's URL holds more than http://HOST:PORT")]
+    #[error("the server's URL holds more than https://HOST:PORT")]
     More,
 }
 
-/// Whether what is sent to this URL stays on this machine. A name may be
-/// anybody's, but `localhost` (RFC 6761, section 6.3).
-pub(super) fn is_local(url: &str) -> bool {
+/// Whether what is sent to this URL stays on this machine, or goes through TLS. A
+/// name may be anybody's, but `localhost` (RFC 6761, section 6.3).
+pub(super) fn is_protected(url: &str) -> bool {
     let Ok(uri) = parse(url) else {
         return false;
     };
+    if uri.scheme_str() == Some("https") {
+        return true;
+    }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
@@ -36,8 +33,7 @@ pub(super) fn is_local(url: &str) -> bool {
 pub(super) fn parse(url: &str) -> Result<Uri, InvalidUrl> {
     let uri: Uri = url.parse().map_err(|_| InvalidUrl::Form)?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(InvalidUrl::Tls),
+        Some("http" | "https") => {}
         _ => return Err(InvalidUrl::Form),
     }
     let authority = uri.authority().ok_or(InvalidUrl::Form)?;
@@ -61,18 +57,25 @@ mod tests {
             "http://localhost:50051/",
             "http://[::1]:50051",
             "http://token-authority.internal",
+            "https://127.0.0.1:50051",
         ] {
             assert!(parse(url).is_ok(), "{url}");
         }
     }
 
     #[test]
-    fn only_loopback_is_local() {
-        for url in ["http://127.0.0.1:50051", "http://localhost", "http://[::1]:50051", "http://[::ffff:127.0.0.1]"] {
-            assert!(is_local(url), "{url}");
+    fn loopback_and_tls_protect() {
+        for url in [
+            "http://127.0.0.1:50051",
+            "http://localhost",
+            "http://[::1]:50051",
+            "http://[::ffff:127.0.0.1]",
+            "https://10.0.0.1",
+        ] {
+            assert!(is_protected(url), "{url}");
         }
         for url in ["http://token-authority.internal", "http://10.0.0.1", "http://localhost.example", "127.0.0.1"] {
-            assert!(!is_local(url), "{url}");
+            assert!(!is_protected(url), "{url}");
         }
     }
 
@@ -84,7 +87,6 @@ mod tests {
             ("localhost", InvalidUrl::Form),
             ("unix:/run/authority.sock", InvalidUrl::Form),
             ("http://", InvalidUrl::Form),
-            ("https://127.0.0.1:50051", InvalidUrl::Tls),
             ("http://user:password@127.0.0.1:50051", InvalidUrl::More),
             ("http://127.0.0.1:50051/prefix", InvalidUrl::More),
             ("http://127.0.0.1:50051/?a=b", InvalidUrl::More),

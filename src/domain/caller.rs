@@ -1,10 +1,11 @@
 //! Who calls, and what may it do? The table of RPCs and roles, and the permit
 //! that the use cases demand, so that skipping the table does not compile.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     account::{AccountId, Holder},
+    certificate::{CertificateRoles, ClientCertificate, San},
     credential::Kind,
     id::{AccountKey, CredentialId, SecretId},
     judgement::{Evidence, InactiveReason, Judgement, Kinds, Question, judge},
@@ -94,24 +95,56 @@ const fn rule(operation: Operation) -> (&'static [Role], Holders) {
     }
 }
 
-/// Who calls, by which credential.
+/// Who calls, and by what it showed that.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The credential that it calls with.
-    pub credential: CredentialId,
-    /// Which of the credential's secrets it presented.
-    pub secret: SecretId,
+    /// By what it identified itself.
+    pub identity: Identity,
     /// Its label or name.
     pub label: Arc<str>,
-    /// When the credential ends by itself.
+    /// When its credential or certificate ends by itself.
     pub expire_time: Option<Timestamp>,
     /// How it calls.
     pub call: Call,
-    /// What stands behind the credential.
+    /// What stands behind that.
     pub principal: Principal,
 }
 
-/// What stands behind a caller's credential.
+/// By what a caller identified itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A credential of this service's.
+    Credential {
+        /// Which.
+        id: CredentialId,
+        /// Which of its secrets was presented.
+        secret: SecretId,
+    },
+    /// A client certificate that the transport verified: of its names, the one
+    /// that records go by.
+    Certificate(San),
+}
+
+impl Identity {
+    /// The credential, if it is one.
+    pub fn credential(&self) -> Option<CredentialId> {
+        match self {
+            Self::Credential { id, secret: _ } => Some(*id),
+            Self::Certificate(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential { id, secret: _ } => id.fmt(f),
+            Self::Certificate(san) => write!(f, "certificate:{san}"),
+        }
+    }
+}
+
+/// What stands behind a caller's credential or certificate.
 #[derive(Clone, Debug)]
 pub enum Principal {
     /// An internal service.
@@ -260,13 +293,31 @@ impl Caller {
             }
         };
         Ok(Self {
-            credential: record.id,
-            secret,
+            identity: Identity::Credential { id: record.id, secret },
             label: record.label.clone(),
             expire_time: record.expire_time,
             call,
             principal,
         })
+    }
+
+    /// The service that a verified client certificate names; none where the
+    /// settings give its names no roles. Whether it is still good is judged on each
+    /// call ([`Self::is_good_at`]): a connection may outlive its certificate.
+    pub fn named(certificate: &ClientCertificate, table: &CertificateRoles, call: Call) -> Option<Self> {
+        let (san, roles) = table.of(certificate)?;
+        Some(Self {
+            label: san.as_str().into(),
+            identity: Identity::Certificate(san),
+            expire_time: Some(certificate.expire_time),
+            call,
+            principal: Principal::Service(roles),
+        })
+    }
+
+    /// Whether what it identified itself by has not ended by itself.
+    pub fn is_good_at(&self, now: Timestamp) -> bool {
+        self.expire_time.is_none_or(|end| now < end)
     }
 
     /// Looks the operation up in the table.
@@ -306,11 +357,13 @@ impl Caller {
 
     /// Who it is, in records and in the audit trail.
     pub fn name(&self) -> String {
-        match &self.principal {
-            Principal::Service(_) => format!("service:{}", self.credential),
-            Principal::Holder(rights) => match rights.kind {
-                Kind::Personal | Kind::Service => format!("token:{}", self.credential),
-                Kind::DesktopSession | Kind::WebSession => format!("session:{}", self.credential),
+        let identity = &self.identity;
+        match (identity, &self.principal) {
+            (Identity::Certificate(_), _) => identity.to_string(),
+            (Identity::Credential { .. }, Principal::Service(_)) => format!("service:{identity}"),
+            (Identity::Credential { .. }, Principal::Holder(rights)) => match rights.kind {
+                Kind::Personal | Kind::Service => format!("token:{identity}"),
+                Kind::DesktopSession | Kind::WebSession => format!("session:{identity}"),
             },
         }
     }

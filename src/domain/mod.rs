@@ -21,6 +21,7 @@ pub mod web_token;
 pub mod account;
 pub mod attempts;
 pub mod caller;
+pub mod certificate;
 pub mod delegation;
 pub mod judgement;
 pub mod policy;

@@ -7,7 +7,7 @@ use super::{
     request::{permit, permit_change},
 };
 use crate::{
-    domain::caller::{Operation, Principal},
+    domain::caller::{Identity, Operation, Principal},
     proto::v1::{self as proto, account_service_server::AccountService},
 };
 
@@ -85,11 +85,15 @@ impl AccountService for Door {
         };
         Ok(Response::new(proto::WhoAmIResponse {
             account: account.map(convert::account),
-            credential_id: caller.credential.to_string(),
+            credential_id: caller.identity.credential().map(|id| id.to_string()).unwrap_or_default(),
             label: caller.label.as_ref().to_owned(),
             scopes,
             service_roles,
             expire_time: caller.expire_time.map(convert::timestamp),
+            certificate_san: match &caller.identity {
+                Identity::Credential { .. } => String::new(),
+                Identity::Certificate(san) => san.to_string(),
+            },
         }))
     }
 

@@ -20,7 +20,7 @@ use tonic::service::Routes;
 
 pub use self::{
     layers::{CallLayer, Limits},
-    request::DoorLayer,
+    request::{DoorLayer, Peer},
 };
 use crate::{
     authority::{Authority, Refusals},

@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{HeaderMap, header::AUTHORIZATION};
 use http_body_util::BodyExt as _;
-use tonic::{Request, Status, body::Body, transport::server::TcpConnectInfo};
+use tonic::{Request, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
@@ -24,9 +24,10 @@ use super::{
 };
 use crate::{
     authority::Refusals,
-    caller::{Callers, Place, Refusal},
+    caller::{Callers, Place, Presented, Refusal},
     domain::{
         caller::{Call, Caller, Entrance, Openness, Operation, Permit},
+        certificate::ClientCertificate,
         network::ClientAddress,
     },
     introspection::Visitor,
@@ -43,6 +44,15 @@ const SIGN_IN: &str = "/token_authority.v1.SessionService/SignIn";
 
 /// How long the body of a call that was refused is passed over.
 const PASS_OVER: Duration = Duration::from_secs(1);
+
+/// Who is at the other end of a connection, as whoever accepted it knows.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: ClientAddress,
+    /// The certificate that it showed, verified.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
 
 /// A caller without a credential, of what is open.
 #[derive(Clone, Debug)]
@@ -142,9 +152,10 @@ where
         }
         let operation = asks(path);
         let call = Call { address: address(&request), request_id: request_id(&request) };
-        let at_once = operation
-            .zip(bearer(request.headers()))
-            .and_then(|(operation, bearer)| self.callers.admit_at_once(bearer, &call, operation));
+        let at_once = operation.and_then(|operation| {
+            let certificate = certificate(&request).map(Arc::as_ref);
+            self.callers.admit_at_once(presented(request.headers(), certificate), &call, operation)
+        });
         match at_once {
             Some(Ok((visitor, place))) => {
                 request.extensions_mut().insert(visitor);
@@ -212,19 +223,21 @@ async fn recognize(
     call: Call,
     operation: Option<Operation>,
 ) -> Result<Place, Refusal> {
-    let bearer = bearer(request.headers()).map(ToOwned::to_owned).map(zeroize::Zeroizing::new);
-    let bearer = bearer.as_deref().map(String::as_str);
-    if !request.headers().contains_key(AUTHORIZATION) && is_open(callers.openness(), request.uri().path()) {
+    let certificate = certificate(request).map(Arc::as_ref);
+    let is_named = certificate.is_some_and(|certificate| callers.knows(certificate));
+    let has_header = request.headers().contains_key(AUTHORIZATION);
+    if !has_header && !is_named && is_open(callers.openness(), request.uri().path()) {
         let place = callers.place_of_anybody(&call)?;
         request.extensions_mut().insert(Anybody(call));
         return Ok(place);
     }
+    let presented = presented(request.headers(), certificate);
     if let Some(operation) = operation {
-        let (visitor, place) = callers.admit(bearer, call, operation).await?;
+        let (visitor, place) = callers.admit(presented, call, operation).await?;
         request.extensions_mut().insert(visitor);
         Ok(place)
     } else {
-        let (caller, place) = callers.recognize(bearer, call).await?;
+        let (caller, place) = callers.recognize(presented, call).await?;
         request.extensions_mut().insert(caller);
         Ok(place)
     }
@@ -245,8 +258,24 @@ fn is_open(openness: Openness, path: &str) -> bool {
 }
 
 fn address(request: &http::Request<Body>) -> Option<ClientAddress> {
-    let connection = request.extensions().get::<TcpConnectInfo>()?;
-    Some(ClientAddress::new(connection.remote_addr()?.ip()))
+    request.extensions().get::<Peer>().map(|peer| peer.address)
+}
+
+/// The client's certificate, if it showed one that was verified.
+fn certificate(request: &http::Request<Body>) -> Option<&Arc<ClientCertificate>> {
+    request.extensions().get::<Peer>()?.certificate.as_ref()
+}
+
+/// What a caller shows of who it is: where there is an `authorization`, that
+/// alone.
+fn presented<'a>(headers: &'a HeaderMap, certificate: Option<&'a ClientCertificate>) -> Presented<'a> {
+    if let Some(bearer) = bearer(headers) {
+        return Presented::Bearer(bearer);
+    }
+    match certificate {
+        Some(certificate) if !headers.contains_key(AUTHORIZATION) => Presented::Certificate(certificate),
+        Some(_) | None => Presented::Nothing,
+    }
 }
 
 fn request_id(request: &http::Request<Body>) -> Arc<str> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     authority::{DesktopSignIn, Error, PasswordAttempt, SignedIn, WhoSignsIn},
     domain::{
-        caller::{Caller, Operation},
+        caller::{Caller, Identity, Operation},
         credential::Kind,
         id::{CredentialId, SecretId},
         network::ClientAddress,
@@ -97,9 +97,11 @@ impl SessionService for Door {
 
 /// The session that a caller calls with.
 fn own_session(caller: &Caller) -> Converted<(Kind, Option<(CredentialId, SecretId)>)> {
-    match caller.holder().map(|rights| rights.kind) {
-        Some(kind @ (Kind::WebSession | Kind::DesktopSession)) => Ok((kind, Some((caller.credential, caller.secret)))),
-        Some(Kind::Personal | Kind::Service) | None => {
+    match (caller.holder().map(|rights| rights.kind), &caller.identity) {
+        (Some(kind @ (Kind::WebSession | Kind::DesktopSession)), Identity::Credential { id, secret }) => {
+            Ok((kind, Some((*id, *secret))))
+        }
+        (_, Identity::Certificate(_)) | (Some(Kind::Personal | Kind::Service) | None, Identity::Credential { .. }) => {
             Err(BadField::new("id_token", "ID_TOKEN_REQUIRED", "the caller's own credential is no session"))
         }
     }

@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     domain::{
-        caller::{Call, Caller},
+        caller::{Call, Caller, Identity},
         credential::{Form, Forms},
         id::{CredentialId, SecretId},
         judgement::{Evidence, InactiveReason},
@@ -101,12 +101,20 @@ pub struct Parts {
 
 /// A caller that was proved, and is to be confirmed together with what it asks.
 #[derive(Clone, Debug)]
-pub struct Visitor {
-    credential: CredentialId,
-    secret: SecretId,
-    call: Call,
-    // Whether its call was noted as a use already.
-    noted: bool,
+pub struct Visitor(Who);
+
+#[derive(Clone, Debug)]
+enum Who {
+    Holder {
+        credential: CredentialId,
+        secret: SecretId,
+        call: Call,
+        // Whether its call was noted as a use already.
+        noted: bool,
+    },
+    // By a certificate: there is no record that could have changed, but it may have
+    // come to its end.
+    Named(Box<Caller>),
 }
 
 impl Visitor {
@@ -120,8 +128,18 @@ impl Visitor {
         Self::of(caller, true)
     }
 
-    fn of(Caller { credential, secret, call, .. }: Caller, noted: bool) -> Self {
-        Self { credential, secret, call, noted }
+    fn of(caller: Caller, noted: bool) -> Self {
+        Self(match caller.identity {
+            Identity::Credential { id, secret } => Who::Holder { credential: id, secret, call: caller.call, noted },
+            Identity::Certificate(_) => Who::Named(Box::new(caller)),
+        })
+    }
+
+    fn credential(&self) -> Option<CredentialId> {
+        match &self.0 {
+            Who::Holder { credential, .. } => Some(*credential),
+            Who::Named(_) => None,
+        }
     }
 }
 
@@ -223,15 +241,15 @@ impl Introspector {
         busy: &[(usize, Busy)],
     ) -> Result<Result<Answered, InactiveReason>, Fault> {
         let subjects = presented.iter().flatten();
-        let ids: SmallVec<[_; 2]> = [visitor.credential].into_iter().chain(subjects.map(Form::id)).collect();
+        let ids: SmallVec<[_; 2]> = visitor.credential().into_iter().chain(subjects.map(Form::id)).collect();
         let view = self.engine.view(&ids, freshness).await?;
 
-        let (caller, subjects) = view.known.split_first().expect("the caller is the first that was asked for");
-        let caller = match self.visitor(visitor, caller.as_ref(), &view) {
+        let mut known = view.known.iter();
+        let own = visitor.credential().and_then(|_| known.next()).and_then(Option::as_ref);
+        let caller = match self.visitor(visitor, own, &view) {
             Ok(caller) => caller,
             Err(reason) => return Ok(Err(reason)),
         };
-        let mut known = subjects.iter();
         let subjects: SmallVec<[_; 1]> = presented
             .iter()
             .map(|presented| presented.as_ref().map(|presented| (presented, known.next().and_then(Option::as_ref))))
@@ -284,9 +302,15 @@ impl Introspector {
 
     /// Recognizes a visitor, as of now.
     pub async fn confirm(&self, visitor: &Visitor) -> Result<Result<Caller, InactiveReason>, Fault> {
-        let view = self.engine.view(&[visitor.credential], Freshness::Strict).await?;
+        let own: SmallVec<[_; 1]> = visitor.credential().into_iter().collect();
+        let view = self.engine.view(&own, Freshness::Strict).await?;
         let known = view.known.first().and_then(Option::as_ref);
         Ok(self.visitor(visitor, known, &view))
+    }
+
+    /// Confirms a caller whom a certificate names, by the database's time.
+    pub async fn confirm_named(&self, caller: Caller) -> Result<Result<Caller, InactiveReason>, Fault> {
+        self.confirm(&Visitor::recognized(caller)).await
     }
 
     /// Whose secret this is, whether or not its credential is still good. One
@@ -324,17 +348,23 @@ impl Introspector {
     }
 
     fn visitor(&self, visitor: &Visitor, known: Option<&Known>, view: &View) -> Result<Caller, InactiveReason> {
-        let caller = self.caller(proved(known, visitor.secret), view, visitor.call.clone())?;
-        if !visitor.noted {
-            self.called(&caller, known, view.now);
+        match &visitor.0 {
+            Who::Holder { credential: _, secret, call, noted } => {
+                let caller = self.caller(proved(known, *secret), view, call.clone())?;
+                if !noted {
+                    self.called(&caller, known, view.now);
+                }
+                Ok(caller)
+            }
+            Who::Named(caller) if caller.is_good_at(view.now) => Ok(caller.as_ref().clone()),
+            Who::Named(_) => Err(InactiveReason::Expired),
         }
-        Ok(caller)
     }
 
     /// A confirmed caller's call is a use of its credential.
     fn called(&self, caller: &Caller, known: Option<&Known>, now: Timestamp) {
-        if let Some(Known { record, .. }) = known {
-            self.used(record, caller.secret, now, caller.call.address);
+        if let (Some(Known { record, .. }), Identity::Credential { id: _, secret }) = (known, &caller.identity) {
+            self.used(record, *secret, now, caller.call.address);
         }
     }
 

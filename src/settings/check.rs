@@ -1,27 +1,35 @@
 //! Which settings make no sense, or are not safe?
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
-use super::Settings;
+use super::{Settings, Tls};
 use crate::domain::{policy::Policy, session::Sliding, time::Lifetime, web_token::MAX_LIFETIME};
 
 /// Settings that contradict themselves or ask for what is not safe.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct InvalidSetting {
-    key: &'static str,
+    key: Cow<'static, str>,
     problem: String,
 }
 
-pub(super) fn invalid(key: &'static str) -> impl FnOnce(String) -> InvalidSetting {
-    move |problem| InvalidSetting { key, problem }
+pub(super) fn invalid(key: impl Into<Cow<'static, str>>) -> impl FnOnce(String) -> InvalidSetting {
+    move |problem| InvalidSetting { key: key.into(), problem }
 }
 
 impl Settings {
     /// Checks what a type cannot say.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        check_listener("grpc.listen", self.grpc.listen, "grpc.allow_plaintext", self.grpc.allow_plaintext)?;
-        check_listener("http.listen", self.http.listen, "http.allow_plaintext", self.http.allow_plaintext)?;
+        check_listener("grpc", self.grpc.listen, self.grpc.allow_plaintext, &self.grpc.tls)?;
+        check_listener("http", self.http.listen, self.http.allow_plaintext, &self.http.tls)?;
+        if self.grpc.tls.client_ca_file.is_none() && !self.grpc.certificate_roles.is_empty() {
+            let problem = "nobody has a certificate: grpc.tls.client_ca_file is wanted as well";
+            return Err(invalid("grpc.certificate_roles")(problem.to_owned()));
+        }
+        if self.grpc.max_connection_age_grace.0 < self.grpc.max_deadline.0 {
+            let problem = "must be as long as grpc.max_deadline, so that no call is cut short";
+            return Err(invalid("grpc.max_connection_age_grace")(problem.to_owned()));
+        }
         if !(4..=14).contains(&self.credentials.bcrypt_cost) {
             return Err(invalid("credentials.bcrypt_cost")("between 4 and 14 is wanted".to_owned()));
         }
@@ -92,17 +100,32 @@ impl Settings {
         }
         self.store_config()?;
         self.rules()?;
+        self.certificate_roles()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
     }
 }
 
-fn check_listener(key: &'static str, listen: SocketAddr, allow_key: &str, allow: bool) -> Result<(), InvalidSetting> {
-    if listen.ip().to_canonical().is_loopback() || allow {
+fn check_listener(listener: &str, listen: SocketAddr, allow_plaintext: bool, tls: &Tls) -> Result<(), InvalidSetting> {
+    let Tls { certificate_file, private_key_file, client_ca_file, require_client_certificate } = tls;
+    let wanted = |name: &str, because: &str| {
+        Err(invalid(format!("{listener}.tls.{name}"))(format!("is wanted beside {listener}.tls.{because}")))
+    };
+    match (certificate_file, private_key_file) {
+        (Some(_), None) => return wanted("private_key_file", "certificate_file"),
+        (None, Some(_)) => return wanted("certificate_file", "private_key_file"),
+        (None, None) if client_ca_file.is_some() => return wanted("certificate_file", "client_ca_file"),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    if *require_client_certificate && client_ca_file.is_none() {
+        return wanted("client_ca_file", "require_client_certificate");
+    }
+    if listen.ip().to_canonical().is_loopback() || certificate_file.is_some() || allow_plaintext {
         return Ok(());
     }
-    Err(invalid(key)(format!(
-        "{listen} is beyond loopback, and credentials would travel in plaintext; \
-         listen on loopback, or set {allow_key} = true where something else protects them"
+    Err(invalid(format!("{listener}.listen"))(format!(
+        "{listen} is beyond loopback, and credentials would travel in plaintext; set \
+         {listener}.tls.certificate_file, listen on loopback, or set {listener}.allow_plaintext = true \
+         where something else protects them"
     )))
 }

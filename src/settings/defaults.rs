@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
-    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tokens,
+    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tls, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -60,13 +60,18 @@ impl Default for Grpc {
             max_message_bytes: 4 * 1024 * 1024,
             max_streams_per_connection: 1_000,
             max_calls_per_caller: 2_000,
+            max_connection_age: SpanOrNever::Span(Span(Duration::from_mins(30))),
+            // Longer than any call that is no stream.
+            max_connection_age_grace: Span(Duration::from_secs(40)),
+            tls: Tls::default(),
+            certificate_roles: Vec::new(),
         }
     }
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plaintext: false }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plaintext: false, tls: Tls::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    EmptyScopesSetting, Introspection, Legacy, Settings,
+    CertificateRole, EmptyScopesSetting, Introspection, Legacy, Settings,
     check::{InvalidSetting, invalid},
 };
 use crate::{
@@ -11,8 +11,10 @@ use crate::{
     domain::{
         attempts::Throttling,
         caller::Openness,
+        certificate::{CertificateRoles, San},
         credential::{Forms, Prefix},
         legacy::LegacyForm,
+        role::Role,
         scope::Scope,
         session::Sliding,
         web_token::Party,
@@ -79,6 +81,26 @@ impl Settings {
     /// What is open to callers without a credential.
     pub fn openness(&self) -> Openness {
         Openness { sign_in: self.sign_in.open }
+    }
+
+    /// Which roles callers have by their certificates.
+    pub fn certificate_roles(&self) -> Result<CertificateRoles, InvalidSetting> {
+        let mut table = CertificateRoles::default();
+        for CertificateRole { san, roles } in &self.grpc.certificate_roles {
+            let wrong = |problem: String| invalid("grpc.certificate_roles")(format!("{san:?}: {problem}"));
+            if roles.is_empty() {
+                return Err(wrong("no roles are given".to_owned()));
+            }
+            let named = san.parse::<San>().map_err(|error| wrong(error.to_string()))?;
+            let role = |name: &String| {
+                name.parse::<Role>().map_err(|_| {
+                    let known: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
+                    wrong(format!("there is no role {name:?}, but {}", known.join(", ")))
+                })
+            };
+            table.add(named, roles.iter().map(role).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(table)
     }
 
     fn web(&self) -> Result<WebTokens, InvalidSetting> {

@@ -78,6 +78,46 @@ fn what_is_not_safe_is_refused() {
 }
 
 #[test]
+fn tls_takes_the_place_of_what_else_would_protect() {
+    let pair = "certificate_file = 'tls.crt'\nprivate_key_file = 'tls.key'";
+    let settings = merged(&format!("[grpc]\nlisten = '0.0.0.0:50051'\n[grpc.tls]\n{pair}"), &[], &Flags::default());
+    assert_eq!(settings.expect("valid").grpc.tls.certificate_file, Some(PathBuf::from("tls.crt")));
+    let variables = [
+        ("TOKEN_AUTHORITY__HTTP__TLS__CERTIFICATE_FILE", "/tls.crt"),
+        ("TOKEN_AUTHORITY__HTTP__TLS__PRIVATE_KEY_FILE", "/tls.key"),
+    ];
+    assert!(merged("[http]\nlisten = '[::]:80'", &variables, &Flags::default()).is_ok());
+
+    for (text, key) in [
+        ("[grpc.tls]\ncertificate_file = 'tls.crt'", "grpc.tls.private_key_file"),
+        ("[http.tls]\nprivate_key_file = 'tls.key'", "http.tls.certificate_file"),
+        ("[grpc.tls]\nclient_ca_file = 'ca.crt'", "grpc.tls.certificate_file"),
+        (&format!("[grpc.tls]\nrequire_client_certificate = true\n{pair}"), "grpc.tls.client_ca_file"),
+        ("[grpc]\nmax_connection_age_grace = '1s'", "grpc.max_connection_age_grace"),
+    ] {
+        let refused = refusal(text, &[]);
+        assert!(refused.starts_with(key), "{refused}");
+    }
+}
+
+#[test]
+fn names_in_certificates_have_known_roles() {
+    let tls = "[grpc.tls]\ncertificate_file = 'a'\nprivate_key_file = 'b'\nclient_ca_file = 'c'";
+    let roles = |san: &str, roles: &str| format!("{tls}\n[[grpc.certificate_roles]]\nsan = '{san}'\nroles = {roles}");
+    assert!(merged(&roles("spiffe://x/y", "['issuer', 'login']"), &[], &Flags::default()).is_ok());
+    for (san, names, problem) in [
+        ("*.example.org", "['issuer']", "without wildcards"),
+        ("example.org", "['issuers']", "there is no role"),
+        ("example.org", "[]", "no roles"),
+    ] {
+        let refused = refusal(&roles(san, names), &[]);
+        assert!(refused.contains("grpc.certificate_roles") && refused.contains(problem), "{refused}");
+    }
+    let alone = "[[grpc.certificate_roles]]\nsan = 'example.org'\nroles = ['issuer']";
+    assert!(refusal(alone, &[]).contains("grpc.tls.client_ca_file"));
+}
+
+#[test]
 fn secrets_are_redacted() {
     for (url, shown) in [
         ("postgres://user:pa:s@s@host:5432/db?sslpassword=x", "postgres://user:…@host:5432/db?…"),
@@ -122,6 +162,11 @@ fn every_setting_is_in_the_readme() {
     settings.keys.master_key_file = Some(PathBuf::new());
     settings.admin.token_file = Some(PathBuf::new());
     settings.self_service.manage_scope = Some(String::new());
+    for tls in [&mut settings.grpc.tls, &mut settings.http.tls] {
+        tls.certificate_file = Some(PathBuf::new());
+        tls.private_key_file = Some(PathBuf::new());
+        tls.client_ca_file = Some(PathBuf::new());
+    }
     let mut found = Vec::new();
     keys("", &settings.to_toml().expect("it can be written").parse().expect("it is TOML"), &mut found);
     let readme = include_str!("../../README.md");

@@ -13,9 +13,11 @@ mod batch_introspect;
 #[cfg(target_os = "linux")]
 mod bounds;
 mod caps;
+mod certificate_callers;
 #[cfg(target_os = "linux")]
 mod clocks;
 mod command_line;
+mod connection_age;
 mod crashes;
 mod desktop_sessions;
 mod end_token_secret;
@@ -60,6 +62,9 @@ mod start;
 mod start_files;
 mod store;
 mod throttling;
+mod tls;
+mod tls_commands;
+mod tls_reload;
 mod transport;
 mod transport_shutdown;
 mod update_token;

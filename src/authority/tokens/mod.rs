@@ -101,7 +101,7 @@ impl OpenedToken {
         if holder.account.suspended {
             return Err(Error::AccountSuspended);
         }
-        if record.id != opened.caller.credential {
+        if Some(record.id) != opened.caller.identity.credential() {
             delegation::covers(&Rights::of(record), &holder.account, &opened.caller, &opened.policy)?;
         }
         Ok(())

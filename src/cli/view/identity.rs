@@ -15,7 +15,10 @@ use super::{AccountView, Card, View};
 pub(in crate::cli) struct Identity {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<AccountView>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     credential_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    certificate_san: String,
     label: String,
     scopes: Vec<String>,
     service_roles: Vec<String>,
@@ -25,10 +28,12 @@ pub(in crate::cli) struct Identity {
 
 impl From<v1::WhoAmIResponse> for Identity {
     fn from(response: v1::WhoAmIResponse) -> Self {
-        let v1::WhoAmIResponse { account, credential_id, label, scopes, service_roles, expire_time } = response;
+        let v1::WhoAmIResponse { account, credential_id, label, scopes, service_roles, expire_time, certificate_san } =
+            response;
         Self {
             account: account.map(AccountView::from),
             credential_id,
+            certificate_san,
             label,
             scopes,
             service_roles: service_roles.into_iter().map(role_name).collect(),
@@ -44,6 +49,11 @@ impl View for Identity {
             Some(account) => account.card().field("Scopes", &self.scopes.join(" ")),
             None => Card::new().field("Service roles", &self.service_roles.join(" ")),
         };
-        card.field("Credential", &self.credential_id).field("Label", &self.label).field("Expires", &expiry).render()
+        let card = if self.certificate_san.is_empty() {
+            card.field("Credential", &self.credential_id)
+        } else {
+            card.field("Certificate", &self.certificate_san)
+        };
+        card.field("Label", &self.label).field("Expires", &expiry).render()
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod gate;
 mod keys;
 pub(crate) mod legacy;
 pub(crate) mod log;
+pub(crate) mod pki;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod refusal;

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use h2::client::SendRequest;
+use h2::{
+    SendStream,
+    client::{ResponseFuture, SendRequest},
+};
 use http::{HeaderMap, Request, StatusCode};
 use token_authority::client::CallError;
 use tonic::Status;
@@ -55,8 +58,32 @@ impl Wire {
 
     /// Makes a unary call, to its end.
     pub(crate) async fn call(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, h2::Error> {
+        self.begin(path, headers).await?.finish(body).await
+    }
+
+    /// Begins a unary call: its headers are sent, and not yet its body.
+    pub(crate) async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> Result<Begun, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        let (response, mut stream) = send.send_request(self.request(path, headers), false)?;
+        let (response, body) = send.send_request(self.request(path, headers), false)?;
+        Ok(Begun { response, body })
+    }
+
+    /// Whether the server has told that no call may be begun here any more.
+    pub(crate) async fn takes_no_more(&self) -> bool {
+        self.send.clone().ready().await.is_err()
+    }
+}
+
+/// A call that was begun.
+pub(crate) struct Begun {
+    response: ResponseFuture,
+    body: SendStream<Bytes>,
+}
+
+impl Begun {
+    /// Sends its body; gives what came back.
+    pub(crate) async fn finish(self, body: Bytes) -> Result<Answer, h2::Error> {
+        let Self { response, body: mut stream } = self;
         // A server may answer and reset before it has read all of it.
         let _ = stream.send_data(body, true);
         let (parts, mut body) = response.await?.into_parts();
