@@ -4,6 +4,7 @@
 
 mod health;
 pub mod keys;
+mod metrics;
 mod retention;
 mod signing;
 mod uses;
@@ -24,6 +25,7 @@ use crate::{
     proto,
     settings::{InvalidSetting, Settings},
     store::{ConnectError, MigrateError, Store},
+    telemetry::{self, Calls, Confirmations, Meters, Sampling},
 };
 
 /// How often an idle connection is asked whether its client is still there, and
@@ -36,6 +38,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_RESETS: usize = 100;
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How long a collector may take for the last of what it is told.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// How long what is in flight may take when the service is to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
@@ -62,6 +66,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nothing can be measured, or told to the collector.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// Reflection cannot be served.
     #[error("the contract's descriptors cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -91,6 +98,8 @@ pub struct Server {
     stop: CancellationToken,
     following: JoinHandle<()>,
     uses: uses::Writer,
+    meters: Meters,
+    measured: Arc<metrics::Measured>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<Result<(), std::io::Error>>,
 }
@@ -152,7 +161,11 @@ impl Server {
         let current = keys.current().map_err(bootstrap::Error::from)?.id();
         tracing::info!(file = %master_key_file.display(), %current, "master keys loaded");
         let signing_key_lifetime = settings.sessions.signing_key_lifetime.0;
-        signing::ensure(&store, &keys, signing_key_lifetime).await?;
+        let signing_key = signing::Age::default();
+        signing::ensure(&store, &keys, signing_key_lifetime, &signing_key).await?;
+        let meters = Meters::new(&settings.telemetry)?;
+        let calls = Calls::new(&meters, grpc::methods());
+        let sampling = Sampling::new(&settings.telemetry);
         let keys = Arc::new(KeysAtHand::new(keys));
 
         let (introspector, following) = Introspector::start(introspection::Parts {
@@ -165,6 +178,7 @@ impl Server {
             staleness: settings.staleness(),
             limits: settings.introspection_limits(),
             desktop: rules.desktop,
+            confirmations: Confirmations::new(&meters),
         });
         let introspector = Arc::new(introspector);
         let callers = Callers::new(introspector.clone(), settings.grpc.max_calls_per_caller, settings.openness());
@@ -180,11 +194,31 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
-        tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, stop.clone()));
-        tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
+        tokio::spawn(signing::follow(
+            store.clone(),
+            keys.clone(),
+            signing_key_lifetime,
+            signing_key.clone(),
+            stop.clone(),
+        ));
+        tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
+
+        let measured = Arc::new(metrics::Measured {
+            store: store.clone(),
+            introspector: introspector.clone(),
+            bcrypt: bcrypt.clone(),
+            sign_ins: authority.sign_ins(),
+            keys,
+            signing_key,
+            calls: calls.clone(),
+            sampling: sampling.clone(),
+            ready: is_ready.clone(),
+            start_time: start_time(),
+        });
+        metrics::measure(&meters, &measured);
 
         let (routes, door) = grpc::routes(authority, introspector, callers, settings.grpc.max_message_bytes);
         let mut routes = routes.add_service(health_service);
@@ -206,14 +240,14 @@ impl Server {
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(grpc::CallLayer::new(limits))
+            .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .add_routes(routes)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)),
                 stop.clone().cancelled_owned(),
             );
-        let http = axum::serve(http_listener, http::routes(is_ready))
+        let http = axum::serve(http_listener, http::routes(is_ready, meters.clone()))
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let server = Self {
@@ -224,6 +258,8 @@ impl Server {
             stop,
             following,
             uses,
+            meters,
+            measured,
             grpc: tokio::spawn(grpc),
             http: tokio::spawn(http),
         };
@@ -264,6 +300,8 @@ impl Server {
         if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
             self.following.abort();
             self.uses.end().await;
+            self.meters.end(LAST_WORD).await;
+            drop(self.measured);
             self.store.close().await;
             return result;
         }
@@ -272,6 +310,7 @@ impl Server {
         self.http.abort();
         self.following.abort();
         self.uses.end().await;
+        self.meters.end(LAST_WORD).await;
         Ok(())
     }
 
@@ -279,6 +318,11 @@ impl Server {
     pub async fn shutdown(self) -> Result<(), ServeError> {
         self.run_until(std::future::ready(())).await
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the edge: it is told, and nothing is decided by it")]
+fn start_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

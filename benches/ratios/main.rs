@@ -101,9 +101,9 @@ fn direct(options: &Options) {
 /// bcrypt ran.
 fn serve() {
     let settings = Settings::load(None, &Flags::default()).expect("settings in the environment");
-    telemetry::init(&settings.log).expect("a log");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
+        let _telemetry = telemetry::init(&settings).expect("a log");
         let server = Server::start(&settings).await.expect("the server starts");
         let asked = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         asked.await.expect("no panic").expect("standard input");

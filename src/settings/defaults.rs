@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat, Retention,
-    SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tokens,
+    SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Telemetry, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -28,6 +28,7 @@ impl Default for Settings {
             introspection: Introspection::default(),
             retention: Retention::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             policy: Document::default(),
         }
     }
@@ -135,6 +136,17 @@ impl Default for Introspection {
 impl Default for Retention {
     fn default() -> Self {
         Self { ended: Span(90 * DAY), changes: Span(DAY), interval: Span(Duration::from_hours(1)) }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample_ratio: 0.01,
+            max_followed_per_second: 100,
+            metrics_interval: Span(Duration::from_mins(1)),
+        }
     }
 }
 
