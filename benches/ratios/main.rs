@@ -21,6 +21,7 @@ mod profile;
 mod report;
 mod run;
 mod seed;
+mod sink;
 mod site;
 mod spec;
 mod wire;
@@ -63,6 +64,10 @@ struct Options {
     /// Seconds that calls count in a round
     #[arg(long, value_name = "N")]
     seconds: Option<f64>,
+    /// Servers tell a collector all that they can: metrics each second, and the
+    /// spans of one call in a hundred
+    #[arg(long)]
+    telemetry: bool,
     /// The lines there are
     #[arg(long)]
     list: bool,
@@ -92,7 +97,7 @@ fn direct(options: &Options) {
     let mut plan = if options.quick { Plan::quick() } else { Plan::whole() };
     plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     plan.seconds = options.seconds.unwrap_or(plan.seconds);
-    let bench = Bench::new(plan, options.only.clone());
+    let bench = Bench::new(plan, options.only.clone(), options.telemetry);
     let lines = lines::all(&bench);
     report::tell(&lines, bench.postgres_version());
 }
