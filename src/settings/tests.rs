@@ -134,10 +134,8 @@ fn every_setting_is_in_the_readme() {
 #[test]
 fn a_collector_is_a_url_without_a_credential() {
     for good in ["http://127.0.0.1:4317", "https://collector.example", ""] {
-        let variables = [
-            ("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", good),
-            ("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "1"),
-        ];
+        let variables =
+            [("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", good), ("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "1")];
         let settings = merged("", &variables, &Flags::default()).expect("valid");
         assert_eq!(settings.telemetry.endpoint().is_some(), !good.is_empty());
     }

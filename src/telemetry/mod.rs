@@ -21,17 +21,16 @@ use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{ParseError, filter_fn},
+    filter::{FilterExt as _, ParseError, filter_fn},
     fmt,
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
-use self::exporters::Telling;
 pub use self::{
     calls::{CallStatus, Calls, Flight},
     exporters::failures,
@@ -39,6 +38,7 @@ pub use self::{
     sampling::{Decision, Sampling},
     spans::{TRACED, call_ended, call_span},
 };
+use self::{exporters::Telling, spans::OfTraced};
 use crate::settings::{LogFormat, Settings};
 
 /// What this is called, by itself and by collectors.
@@ -98,7 +98,6 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
         .with_sampler(Sampler::AlwaysOn)
         .with_batch_exporter(Telling::new(exporter, &exporters::TRACES))
         .build();
-    let of_traces = filter_fn(|metadata| metadata.is_span() && spans::is_of_traces(metadata));
     let spans = tracing_opentelemetry::layer()
         .with_tracer(traces.tracer(NAME))
         .with_location(false)
@@ -106,8 +105,9 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
         .with_target(false)
         .with_level(false)
         .with_tracked_inactivity(false)
-        .with_filter(of_traces.with_max_level_hint(LevelFilter::INFO));
-    registry.with(spans::OfTraced).with(lines(settings.log.format).with_filter(filter)).with(spans).try_init()?;
+        .with_filter(OfTraced::Alone);
+    let lines = lines(settings.log.format).with_filter(filter.and(OfTraced::AndOthers));
+    registry.with(lines).with(spans).try_init()?;
     Ok(Telemetry { traces: Some(traces) })
 }
 

@@ -3,9 +3,12 @@
 //! the semantic conventions. Within others, those are not even made.
 
 use opentelemetry::trace::TraceContextExt as _;
-use tracing::{Metadata, Span, Subscriber, field::Empty, subscriber::Interest};
+use tracing::{Metadata, Span, Subscriber, field::Empty, level_filters::LevelFilter, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+use tracing_subscriber::{
+    layer::{Context, Filter},
+    registry::LookupSpan,
+};
 
 use super::{CallStatus, Decision};
 
@@ -69,21 +72,56 @@ pub fn call_ended(span: &Span, status: CallStatus) {
 }
 
 /// Lets spans of traces be made within a call that is traced, and nowhere else.
-pub(super) struct OfTraced;
+pub(super) enum OfTraced {
+    /// Beside all others.
+    AndOthers,
+    /// And no others.
+    Alone,
+}
 
-impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for OfTraced {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.is_span() && is_of_traces(metadata) && metadata.target() != TRACED_CALL {
-            Interest::sometimes()
+/// What is to be decided on.
+enum Sort {
+    /// The span of a call that is traced.
+    Call,
+    /// A span that is wanted within one.
+    Within,
+    Other,
+}
+
+impl Sort {
+    fn of(metadata: &Metadata<'_>) -> Self {
+        if !metadata.is_span() || !is_of_traces(metadata) {
+            Self::Other
+        } else if metadata.target() == TRACED_CALL {
+            Self::Call
         } else {
-            Interest::always()
+            Self::Within
+        }
+    }
+}
+
+impl<S: Subscriber + for<'span> LookupSpan<'span>> Filter<S> for OfTraced {
+    fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
+        match Sort::of(metadata) {
+            Sort::Call => true,
+            Sort::Within => context.lookup_current().is_some_and(|current| is_of_traces(current.metadata())),
+            Sort::Other => matches!(self, Self::AndOthers),
         }
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        if !metadata.is_span() || !is_of_traces(metadata) || metadata.target() == TRACED_CALL {
-            return true;
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match (Sort::of(metadata), self) {
+            (Sort::Call, _) | (Sort::Other, Self::AndOthers) => Interest::always(),
+            (Sort::Within, _) => Interest::sometimes(),
+            (Sort::Other, Self::Alone) => Interest::never(),
         }
-        context.lookup_current().is_some_and(|current| is_of_traces(current.metadata()))
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // Without it, what others disable were asked about each time.
+        Some(match self {
+            Self::AndOthers => LevelFilter::TRACE,
+            Self::Alone => LevelFilter::INFO,
+        })
     }
 }
