@@ -13,7 +13,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::{service::Routes, transport::server::TcpIncoming};
 
 use crate::{
     authority::{Authority, bootstrap},
@@ -194,13 +194,8 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
-        tokio::spawn(signing::follow(
-            store.clone(),
-            keys.clone(),
-            signing_key_lifetime,
-            signing_key.clone(),
-            stop.clone(),
-        ));
+        let age = signing_key.clone();
+        tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
@@ -223,14 +218,7 @@ impl Server {
         let (routes, door) = grpc::routes(authority, introspector, callers, settings.grpc.max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
-            let descriptors = || {
-                tonic_reflection::server::Builder::configure()
-                    .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-                    .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                    // The details of errors, so that grpcurl can show them.
-                    .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            };
-            routes = routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?);
+            routes = reflected(routes)?;
         }
         let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
         let grpc = tonic::transport::Server::builder()
@@ -318,6 +306,18 @@ impl Server {
     pub async fn shutdown(self) -> Result<(), ServeError> {
         self.run_until(std::future::ready(())).await
     }
+}
+
+/// Adds reflection, of both versions.
+fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that grpcurl can show them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge: it is told, and nothing is decided by it")]

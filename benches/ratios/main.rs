@@ -50,6 +50,7 @@ const QUERY: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_times
 /// whether or not they are reached, as long as every call was answered rightly.
 #[derive(Debug, Parser)]
 #[command(name = "ratios")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct Options {
     /// One short round of each, with a tenth of the tokens: does it work at all?
     #[arg(long)]

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, net::TcpListener, time::Duration};
 
-use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
 use token_authority::{domain::credential::Kind, telemetry::metrics};
 use tonic::IntoRequest;
 
@@ -117,7 +117,7 @@ async fn a_caller_that_is_not_traced_is_named_in_the_log_alone() {
     let spans = collector.spans();
     let failed = spans.iter().find(|span| span.name.ends_with("/GetToken")).unwrap();
     assert_eq!(texts(&failed.attributes)["rpc.response.status_code"], "INVALID_ARGUMENT");
-    let status = failed.status.as_ref().map(|status| status.code()).unwrap_or_default();
+    let status = failed.status.as_ref().map(Status::code).unwrap_or_default();
     assert_eq!(status, StatusCode::Unset, "it is its caller's fault");
     assert!(server.logged("answered").iter().any(|line| line.to_string().contains(TRACE)));
 
