@@ -12,6 +12,12 @@ compile_error!("the feature `unconfirmed` breaks the service's promise, for test
 pub mod domain;
 // Where chance comes from.
 pub mod random;
+// How often something happened.
+pub mod counter;
+
+// What the service tells of itself: its log, traces, metrics. All that follows
+// measures with its instruments.
+pub mod telemetry;
 
 // The database: the only place that names sea-orm.
 pub mod store;
@@ -38,8 +44,6 @@ pub mod http;
 pub mod server;
 // How this server is set.
 pub mod settings;
-// What the log says.
-pub mod telemetry;
 
 // The command line.
 pub mod cli;

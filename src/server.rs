@@ -7,6 +7,7 @@ mod connections;
 mod health;
 pub mod keys;
 mod listener;
+mod metrics;
 mod peer;
 mod refusals;
 mod retention;
@@ -23,6 +24,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tower::ServiceBuilder;
 use uuid::Uuid;
 
@@ -42,6 +44,7 @@ use crate::{
     proto,
     settings::{self, InvalidSetting, Settings, SpanOrNever},
     store::{self, BackupError, ConnectError, MigrateError, Store},
+    telemetry::{self, Calls, Confirmations, Meters, Sampling},
 };
 
 /// How often an idle connection is asked whether its client is still there, and
@@ -57,6 +60,8 @@ const MAX_RESETS: usize = 100;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How long a collector may take for the last of what it is told.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// How long what is in flight may take when the service is to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
@@ -92,6 +97,9 @@ pub enum StartError {
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] store::Error),
+    /// Nothing can be measured, or told to the collector.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// Reflection cannot be served.
     #[error("the contract's descriptors cannot be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -117,6 +125,8 @@ pub struct Server {
     uses: uses::Writer,
     refusals: refusals::Writer,
     audit_stream: Option<audit_stream::Stream>,
+    meters: Meters,
+    measured: Arc<metrics::Measured>,
     grpc: JoinHandle<()>,
     http: JoinHandle<()>,
 }
@@ -195,7 +205,11 @@ impl Server {
         let current = keys.current().map_err(bootstrap::Error::from)?.id();
         tracing::info!(file = %master_key_file.display(), %current, "master keys loaded");
         let signing_key_lifetime = settings.sessions.signing_key_lifetime.0;
-        signing::ensure(&store, &keys, signing_key_lifetime).await?;
+        let signing_key = signing::Age::default();
+        signing::ensure(&store, &keys, signing_key_lifetime, &signing_key).await?;
+        let meters = Meters::new(&settings.telemetry)?;
+        let calls = Calls::new(&meters, grpc::methods());
+        let sampling = Sampling::new(&settings.telemetry);
         let keys = Arc::new(KeysAtHand::new(keys));
 
         let (introspector, following) = Introspector::start(introspection::Parts {
@@ -208,6 +222,7 @@ impl Server {
             staleness: settings.staleness(),
             limits: settings.introspection_limits(),
             desktop: rules.desktop,
+            confirmations: Confirmations::new(&meters),
         });
         let introspector = Arc::new(introspector);
         let callers = Callers::new(
@@ -228,11 +243,12 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
-        tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, stop.clone()));
+        let age = signing_key.clone();
+        tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
             tokio::spawn(tls.clone().follow(stop.clone()));
         }
-        tokio::spawn(keys::follow(store.clone(), keys, master_key_file, stop.clone()));
+        tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
@@ -240,23 +256,30 @@ impl Server {
         let refused = Refusals::default();
         let refusals = refusals::Writer::start(store.clone(), refused.clone(), settings.audit.refusal_interval.0);
 
+        let measured = Arc::new(metrics::Measured {
+            store: store.clone(),
+            introspector: introspector.clone(),
+            bcrypt: bcrypt.clone(),
+            sign_ins: authority.sign_ins(),
+            keys,
+            signing_key,
+            calls: calls.clone(),
+            sampling: sampling.clone(),
+            ready: is_ready.clone(),
+            start_time: start_time(),
+        });
+        metrics::measure(&meters, &measured);
+
         let max_message_bytes = settings.grpc.max_message_bytes;
         let (routes, door) = grpc::routes(authority, introspector, callers, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
-            let descriptors = || {
-                tonic_reflection::server::Builder::configure()
-                    .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-                    .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                    // The details of errors, so that grpcurl can show them.
-                    .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            };
-            routes = routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?);
+            routes = reflected(routes)?;
         }
         let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
-            .layer(grpc::CallLayer::new(limits))
+            .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
         let terms = Terms {
@@ -270,7 +293,7 @@ impl Server {
         let grpc = serve(grpc_listener, service, http2(&settings.grpc), terms, stop.clone());
         let http_listener = Listener::new(http_listener, http_tls);
         let terms = Terms { age: None, ..terms };
-        let http = serve(http_listener, http::routes(is_ready), http1(), terms, stop.clone());
+        let http = serve(http_listener, http::routes(is_ready, meters.clone()), http1(), terms, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -281,6 +304,8 @@ impl Server {
             uses,
             refusals,
             audit_stream,
+            meters,
+            measured,
             grpc: tokio::spawn(grpc),
             http: tokio::spawn(http),
         };
@@ -322,6 +347,8 @@ impl Server {
             self.following.abort();
             self.uses.end().await;
             self.refusals.end().await;
+            self.meters.end(LAST_WORD).await;
+            drop(self.measured);
             self.store.close().await;
             if let Some(stream) = self.audit_stream {
                 stream.end().await;
@@ -334,6 +361,7 @@ impl Server {
         self.following.abort();
         self.uses.end().await;
         self.refusals.end().await;
+        self.meters.end(LAST_WORD).await;
         if let Some(stream) = self.audit_stream {
             stream.end().await;
         }
@@ -344,6 +372,23 @@ impl Server {
     pub async fn shutdown(self) -> Result<(), ServeError> {
         self.run_until(std::future::ready(())).await
     }
+}
+
+/// Adds reflection, of both versions.
+fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that grpcurl can show them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add_service(descriptors().build_v1()?).add_service(descriptors().build_v1alpha()?))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the edge: it is told, and nothing is decided by it")]
+fn start_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

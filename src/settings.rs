@@ -59,6 +59,8 @@ pub struct Settings {
     pub audit: Audit,
     /// The log.
     pub log: Log,
+    /// Traces and metrics.
+    pub telemetry: Telemetry,
     /// Plans and scopes, kept in the database.
     pub policy: Document,
 }
@@ -347,6 +349,23 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// Traces and metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where an OpenTelemetry collector takes OTLP over gRPC,
+    /// `http://…` or `https://…`; absent: no traces, and metrics at `/metrics` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// Which part of the calls whose callers say nothing of a trace is traced, 0 to
+    /// 1.
+    pub sample_ratio: f64,
+    /// How many calls a second are traced because their callers are.
+    pub max_followed_per_second: u32,
+    /// How often metrics are sent to the collector.
+    pub metrics_interval: Span,
 }
 
 impl Settings {

@@ -9,7 +9,7 @@ use crate::{
     flood, growth, proc, profile,
     report::{Figure, Floor, Line, median},
     run::{self, Bench, STRICT, Sown, generate, head},
-    site::{Backend, Server, Site},
+    site::{Backend, Server},
     spec::{Ask, Expected, Load, Seen, Spec},
 };
 
@@ -252,7 +252,7 @@ const ASKED: usize = 64;
 const ACCOUNTS: usize = 20;
 
 fn cap(bench: &Bench, backend: Backend) -> Line {
-    let site = Site::new(&bench.runtime, backend);
+    let site = bench.site(backend);
     let plans = format!(r#"[{{ name = "PRO", max_tokens = {CAP} }}]"#);
     let settings = [("POLICY__VERSION", "1"), ("POLICY__PLANS", &plans), ("CREDENTIALS__BCRYPT_COST", "4")];
     let replicas = if backend == Backend::Embedded { 1 } else { 2 };

@@ -21,6 +21,7 @@ mod profile;
 mod report;
 mod run;
 mod seed;
+mod sink;
 mod site;
 mod spec;
 mod wire;
@@ -49,6 +50,7 @@ const QUERY: &str = "SELECT pg_is_in_recovery(), (extract(epoch FROM clock_times
 /// whether or not they are reached, as long as every call was answered rightly.
 #[derive(Debug, Parser)]
 #[command(name = "ratios")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct Options {
     /// One short round of each, with a tenth of the tokens: does it work at all?
     #[arg(long)]
@@ -63,6 +65,10 @@ struct Options {
     /// Seconds that calls count in a round
     #[arg(long, value_name = "N")]
     seconds: Option<f64>,
+    /// Servers tell a collector all that they can: metrics each second, and the
+    /// spans of one call in a hundred
+    #[arg(long)]
+    telemetry: bool,
     /// The lines there are
     #[arg(long)]
     list: bool,
@@ -92,7 +98,7 @@ fn direct(options: &Options) {
     let mut plan = if options.quick { Plan::quick() } else { Plan::whole() };
     plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     plan.seconds = options.seconds.unwrap_or(plan.seconds);
-    let bench = Bench::new(plan, options.only.clone());
+    let bench = Bench::new(plan, options.only.clone(), options.telemetry);
     let lines = lines::all(&bench);
     report::tell(&lines, bench.postgres_version());
 }
@@ -101,9 +107,9 @@ fn direct(options: &Options) {
 /// bcrypt ran.
 fn serve() {
     let settings = Settings::load(None, &Flags::default()).expect("settings in the environment");
-    telemetry::init(&settings.log).expect("a log");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
+        let _telemetry = telemetry::init(&settings).expect("a log");
         let server = Server::start(&settings).await.expect("the server starts");
         let asked = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         asked.await.expect("no panic").expect("standard input");

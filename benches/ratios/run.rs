@@ -4,6 +4,7 @@
 use std::{
     cell::OnceCell,
     io::Write as _,
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -13,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::{
     postgres::Postgres,
     seed::Seed,
+    sink,
     site::{Backend, Server, Site},
     spec::{Ask, Expected, Load, Seen, Spec},
 };
@@ -53,6 +55,8 @@ pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) runtime: Runtime,
     only: Vec<String>,
+    // Where servers tell of themselves.
+    collector: Option<SocketAddr>,
     embedded: OnceCell<Sown>,
     postgres: OnceCell<Sown>,
 }
@@ -64,9 +68,11 @@ pub(crate) struct Sown {
 }
 
 impl Bench {
-    pub(crate) fn new(plan: Plan, only: Vec<String>) -> Self {
+    pub(crate) fn new(plan: Plan, only: Vec<String>, telemetry: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Self { plan, runtime: runtime.expect("a runtime"), only, embedded: OnceCell::new(), postgres: OnceCell::new() }
+        let runtime = runtime.expect("a runtime");
+        let collector = telemetry.then(|| sink::start(&runtime));
+        Self { plan, runtime, only, collector, embedded: OnceCell::new(), postgres: OnceCell::new() }
     }
 
     /// Whether a line is to be measured.
@@ -83,9 +89,14 @@ impl Bench {
         cell.get_or_init(|| self.sow(backend, self.plan.tokens))
     }
 
+    /// A new site, without tokens.
+    pub(crate) fn site(&self, backend: Backend) -> Site {
+        Site::new(&self.runtime, backend, self.collector)
+    }
+
     /// A new site with so many tokens of a tenth as many accounts.
     pub(crate) fn sow(&self, backend: Backend, tokens: usize) -> Sown {
-        let site = Site::new(&self.runtime, backend);
+        let site = self.site(backend);
         // With the cost by default: where bcrypt ran unnoticed, it would show.
         let seed = Seed { name: "minted", tokens, accounts: tokens.div_ceil(10), fingerprints: true, bcrypt_cost: 10 };
         let credentials = site.sow(&self.runtime, seed);

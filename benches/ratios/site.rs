@@ -38,6 +38,8 @@ pub(crate) struct Site {
     directory: TempDir,
     // None: the embedded database, in the directory.
     url: Option<String>,
+    // Where its servers tell of themselves.
+    collector: Option<SocketAddr>,
     /// The administrator's credential.
     pub(crate) admin: String,
     /// Credentials that may introspect: of one service, and of another.
@@ -52,14 +54,14 @@ pub(crate) struct Server {
 
 impl Site {
     /// A new database, initialised by a server's first start.
-    pub(crate) fn new(runtime: &Runtime, backend: Backend) -> Self {
+    pub(crate) fn new(runtime: &Runtime, backend: Backend, collector: Option<SocketAddr>) -> Self {
         let url = match backend {
             Backend::Embedded => None,
             Backend::Postgres => Some(Postgres::shared().create_database()),
         };
         let directory = tempfile::Builder::new().prefix("token-authority-ratios-").tempdir();
         let directory = directory.expect("a temporary directory");
-        let mut site = Self { directory, url, admin: String::new(), introspectors: Default::default() };
+        let mut site = Self { directory, url, collector, admin: String::new(), introspectors: Default::default() };
         let server = site.serve(&[]);
         let admin = fs::read_to_string(site.path("admin.token")).expect("the first start writes it");
         admin.trim().clone_into(&mut site.admin);
@@ -136,6 +138,11 @@ impl Site {
             command
                 .env("TOKEN_AUTHORITY__DATABASE__URL", url)
                 .env("TOKEN_AUTHORITY__DATABASE__MIGRATE_ON_START", "true");
+        }
+        if let Some(collector) = self.collector {
+            command
+                .env("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", format!("http://{collector}"))
+                .env("TOKEN_AUTHORITY__TELEMETRY__METRICS_INTERVAL", "1s");
         }
         for (name, value) in settings {
             command.env(format!("TOKEN_AUTHORITY__{name}"), value);

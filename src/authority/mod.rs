@@ -16,6 +16,7 @@ mod refusals;
 mod rotate;
 mod services;
 mod sessions;
+mod sign_ins;
 mod throttle;
 mod tokens;
 
@@ -38,6 +39,7 @@ pub use self::{
     rotate::Rotation,
     services::{NewService, ServiceView},
     sessions::{DesktopSignIn, SessionView, SignedIn, WebTokens, WhoSignsIn},
+    sign_ins::SignIns,
     tokens::{Expiry, GrantChange, IssueToken, RevokeTarget, TokenChange, TokenState, TokenView},
 };
 use self::{jwks::Jwks, throttle::Throttle};
@@ -66,6 +68,7 @@ pub struct Authority {
     keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
     throttle: Throttle,
+    sign_ins: SignIns,
     // Whose turn it is to import.
     importing: Arc<Semaphore>,
     jwks: Jwks,
@@ -131,7 +134,13 @@ impl Authority {
     pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
         let throttle = Throttle::new(store.clone(), rules.throttling);
         let importing = Arc::new(Semaphore::new(1));
-        Self { store, keys, bcrypt, throttle, importing, jwks: Jwks::default(), rules: Arc::new(rules) }
+        let (sign_ins, jwks, rules) = (SignIns::default(), Jwks::default(), Arc::new(rules));
+        Self { store, keys, bcrypt, throttle, sign_ins, importing, jwks, rules }
+    }
+
+    /// How sign-ins by a password ended.
+    pub fn sign_ins(&self) -> SignIns {
+        self.sign_ins.clone()
     }
 
     /// The public keys that verify the tokens of sessions, as a JSON Web Key Set.

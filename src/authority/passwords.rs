@@ -10,7 +10,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Authority, Error};
+use super::{Authority, Error, sign_ins::SignInOutcome};
 use crate::{
     domain::{
         account::{Account, AccountId, Username},
@@ -115,6 +115,17 @@ enum Failure {
     Suspended,
 }
 
+impl From<Failure> for SignInOutcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoSuchUsername => Self::NoSuchUsername,
+            Failure::NoPassword => Self::NoPassword,
+            Failure::WrongPassword => Self::WrongPassword,
+            Failure::Suspended => Self::Suspended,
+        }
+    }
+}
+
 impl Authority {
     /// Charges the attempt, verifies, and gives back what was charged on success.
     pub(super) async fn verify_password(
@@ -122,20 +133,27 @@ impl Authority {
         attempt: &PasswordAttempt,
         caller: &CallerOrOpen,
     ) -> Result<Verified, Error> {
-        let charge = self.throttle.charge(attempt, caller).await?;
+        let charged = self.throttle.charge(attempt, caller).await;
+        let charge = charged.inspect_err(|error| {
+            let throttled = matches!(error, Error::TooManyAttempts { .. });
+            self.sign_ins.count(if throttled { SignInOutcome::Throttled } else { SignInOutcome::Fault });
+        })?;
         match self.try_verify(attempt).await {
             Ok(Outcome::Verified(verified)) => {
+                self.sign_ins.count(SignInOutcome::Verified);
                 self.throttle.refund(charge).await;
                 Ok(verified)
             }
             Ok(Outcome::Failed(reason, account)) => {
                 let id = account.as_ref().map(|account| account.id.as_str());
                 tracing::info!(?reason, account = id, "a sign-in failed");
+                self.sign_ins.count(reason.into());
                 self.throttle.tell_failure(charge, account.as_ref(), caller);
                 Err(Error::BadCredentials)
             }
             Err(error) => {
                 // Nothing was learnt of the password.
+                self.sign_ins.count(SignInOutcome::Fault);
                 self.throttle.refund(charge).await;
                 Err(error)
             }

@@ -3,7 +3,7 @@
 //! These commands reach the database and the keys, not a server; they all take
 //! the same options, which override the settings' file and the environment.
 
-use std::{fmt, io::Write as _, net::SocketAddr, path::PathBuf};
+use std::{fmt, io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use tokio::{
@@ -21,6 +21,9 @@ use crate::{
     settings::{Flags, Settings},
     telemetry,
 };
+
+/// How long a collector may take for the last spans.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// The commands of the server's host.
 #[derive(Debug, Subcommand)]
@@ -115,7 +118,6 @@ pub(super) fn run(command: &ServerCommand, console: Console) -> Result<Exit, Err
     match command {
         ServerCommand::Serve(args) => {
             let settings = args.load()?;
-            telemetry::init(&settings.log).map_err(failed)?;
             runtime()?.block_on(serve(&settings))
         }
         ServerCommand::Migrate(args) => {
@@ -153,6 +155,7 @@ impl ServerArgs {
 }
 
 async fn serve(settings: &Settings) -> Result<Exit, Error> {
+    let telemetry = telemetry::init(settings).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let server = Server::start(settings).await.map_err(failed)?;
@@ -162,7 +165,9 @@ async fn serve(settings: &Settings) -> Result<Exit, Error> {
             _ = interrupt.recv() => {}
         }
     };
-    server.run_until(told_to_stop).await.map_err(failed)?;
+    let ended = server.run_until(told_to_stop).await.map_err(failed);
+    telemetry.end(LAST_WORD).await;
+    ended?;
     Ok(Exit::Done)
 }
 

@@ -1,5 +1,6 @@
-//! What every call goes through: an id for the log, a deadline, and the
-//! `ErrorInfo` that refusals of the transport itself lack.
+//! What every call goes through: an id for the log, a span where it is traced, a
+//! measurement, a deadline, and the `ErrorInfo` that refusals of the transport
+//! itself lack.
 
 use std::{
     fmt,
@@ -19,6 +20,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{request, status};
+use crate::telemetry::{self, CallStatus, Calls, Sampling};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
@@ -59,15 +61,18 @@ impl fmt::Display for RequestId {
 }
 
 /// Puts `CallService` around the routes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CallLayer {
     limits: Limits,
+    calls: Calls,
+    sampling: Sampling,
 }
 
 impl CallLayer {
-    /// Bounds calls by `limits`.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits }
+    /// Bounds calls by `limits`, measures them by `calls`, and traces those that
+    /// `sampling` picks.
+    pub fn new(limits: Limits, calls: Calls, sampling: Sampling) -> Self {
+        Self { limits, calls, sampling }
     }
 }
 
@@ -75,7 +80,8 @@ impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> CallService<S> {
-        CallService { inner, limits: self.limits }
+        let Self { limits, calls, sampling } = self.clone();
+        CallService { inner, limits, calls, sampling }
     }
 }
 
@@ -84,6 +90,8 @@ impl<S> Layer<S> for CallLayer {
 pub struct CallService<S> {
     inner: S,
     limits: Limits,
+    calls: Calls,
+    sampling: Sampling,
 }
 
 impl<S> Service<http::Request<Body>> for CallService<S>
@@ -101,8 +109,11 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let id = RequestId::of(request.headers());
-        let method = request.uri().path().trim_start_matches('/');
-        let span = tracing::info_span!("call", rpc.method = method, request_id = %id);
+        let path = request.uri().path().trim_start_matches('/');
+        let flight = self.calls.begin(path);
+        let decision = self.sampling.decide(request.headers());
+        let span = telemetry::call_span(path, flight.method(), &id, &decision);
+        let traced = decision.is_traced.then(|| span.clone());
         let introspects = request::asks(request.uri().path()).is_some();
         let deadline = deadline(request.headers(), self.limits.max_deadline);
         request.extensions_mut().insert(id.clone());
@@ -130,6 +141,11 @@ where
                 }
                 Err(_) => refusal(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"),
             };
+            let status = status_of(response.headers());
+            flight.answered(status);
+            if let Some(span) = traced {
+                telemetry::call_ended(&span, status);
+            }
             tracing::debug!(
                 status = response.headers().get(Status::GRPC_STATUS).and_then(|code| code.to_str().ok()),
                 "answered"
@@ -144,6 +160,13 @@ where
         };
         Box::pin(call.instrument(span))
     }
+}
+
+/// How a call ended. Where its status comes after its messages, it is OK: all of
+/// ours that fail send none.
+fn status_of(headers: &HeaderMap) -> CallStatus {
+    let code = headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    CallStatus::of(code.into())
 }
 
 /// How long a call may take: what its caller allows (the gRPC specification's
@@ -212,6 +235,19 @@ mod tests {
         for bad in ["", "1", "S", "1x", "-1S", "100000000S", "1é", "1 S"] {
             assert_eq!(timeout(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn statuses_are_named_by_their_codes() {
+        for code in 0..17 {
+            let shown = format!("{:?}", Code::from_i32(code));
+            assert_eq!(CallStatus::of(code).name().replace('_', "").to_lowercase(), shown.to_lowercase());
+        }
+        assert_eq!([CallStatus::of(17).name(), CallStatus::of(-1).name()], ["UNKNOWN"; 2]);
+        let mut headers = HeaderMap::new();
+        assert_eq!(status_of(&headers).name(), "OK");
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("14"));
+        assert_eq!(status_of(&headers).name(), "UNAVAILABLE");
     }
 
     #[test]

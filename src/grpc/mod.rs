@@ -16,6 +16,8 @@ mod tokens;
 
 use std::sync::Arc;
 
+use prost::Message as _;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::service::Routes;
 
 pub use self::{
@@ -44,6 +46,22 @@ pub const SERVICES: [&str; 5] = [
     proto::v1::service_credential_service_server::SERVICE_NAME,
     proto::v1::audit_service_server::SERVICE_NAME,
 ];
+
+/// The RPCs that are measured apart, by their full names
+/// (`package.Service/Method`): ours, and the health check's.
+pub fn methods() -> Vec<String> {
+    let sets = [proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
+    let files = sets.map(|set| FileDescriptorSet::decode(set).expect("it was written by the compiler"));
+    let mut methods = Vec::new();
+    for file in files.iter().flat_map(|set| &set.file) {
+        for service in &file.service {
+            let name =
+                |method: &MethodDescriptorProto| format!("{}.{}/{}", file.package(), service.name(), method.name());
+            methods.extend(service.method.iter().map(name));
+        }
+    }
+    methods
+}
 
 /// What the handlers work with.
 #[derive(Clone, Debug)]

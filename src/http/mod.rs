@@ -1,11 +1,45 @@
-//! The HTTP door: whether the process lives, and whether it can answer.
+//! The HTTP door: whether the process lives, whether it can answer, and what it
+//! measures.
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::{FromRef, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use tokio::sync::watch;
 
-/// The routes. `ready` tells whether the database answers.
-pub fn routes(ready: watch::Receiver<bool>) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(ready)
+use crate::telemetry::Meters;
+
+/// Prometheus's text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Clone)]
+struct Told {
+    ready: watch::Receiver<bool>,
+    meters: Meters,
+}
+
+impl FromRef<Told> for watch::Receiver<bool> {
+    fn from_ref(told: &Told) -> Self {
+        told.ready.clone()
+    }
+}
+
+impl FromRef<Told> for Meters {
+    fn from_ref(told: &Told) -> Self {
+        told.meters.clone()
+    }
+}
+
+/// The routes. `ready` tells whether the service answers.
+pub fn routes(ready: watch::Receiver<bool>, meters: Meters) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Told { ready, meters })
 }
 
 /// The process lives.
@@ -16,4 +50,15 @@ async fn healthz() -> &'static str {
 /// The service can answer: the database does.
 async fn readyz(State(ready): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
     if *ready.borrow() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+/// What is measured.
+async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
+    match meters.prometheus() {
+        Ok(told) => (StatusCode::OK, [(CONTENT_TYPE, TEXT)], told),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "metrics cannot be told");
+            (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, TEXT)], "metrics cannot be told\n".to_owned())
+        }
+    }
 }

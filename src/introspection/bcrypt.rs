@@ -8,14 +8,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use super::background::Background;
 
-use crate::domain::{credential::Secret, digest::BcryptHash, legacy::Legacy, password::Password};
+use crate::{
+    domain::{credential::Secret, digest::BcryptHash, legacy::Legacy, password::Password},
+    telemetry::TRACED,
+};
 
 /// When a caller that found the queue full may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -29,7 +33,33 @@ pub struct Bcrypt {
     threads: Arc<Semaphore>,
     // One for each thread and each place in the queue.
     places: Arc<Semaphore>,
-    runs: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    threads: usize,
+    queue: usize,
+    runs: AtomicU64,
+    nanos: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How busy the threads are, and were.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Runs under way.
+    pub running: usize,
+    /// Runs that wait for a thread.
+    pub queued: usize,
+    /// How many may be under way.
+    pub threads: usize,
+    /// How many may wait.
+    pub queue: usize,
+    /// How long all runs took together.
+    pub time: Duration,
+    /// How many found the queue full.
+    pub refused: u64,
 }
 
 /// The queue is full.
@@ -55,7 +85,13 @@ impl Bcrypt {
             background: Arc::new(Background::new("bcrypt", threads)),
             threads: Arc::new(Semaphore::new(threads)),
             places: Arc::new(Semaphore::new(threads + queue)),
-            runs: Arc::new(AtomicU64::new(0)),
+            counts: Arc::new(Counts {
+                threads,
+                queue,
+                runs: AtomicU64::new(0),
+                nanos: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+            }),
         }
     }
 
@@ -121,17 +157,42 @@ impl Bcrypt {
 
     /// How often bcrypt ran.
     pub fn runs(&self) -> u64 {
-        self.runs.load(Ordering::Relaxed)
+        self.counts.runs.load(Ordering::Relaxed)
+    }
+
+    /// How busy the threads are.
+    pub fn load(&self) -> Load {
+        let Counts { threads, queue, runs: _, nanos, refused } = &*self.counts;
+        let running = threads.saturating_sub(self.threads.available_permits());
+        let taken = (threads + queue).saturating_sub(self.places.available_permits());
+        Load {
+            running,
+            queued: taken.saturating_sub(running),
+            threads: *threads,
+            queue: *queue,
+            time: Duration::from_nanos(nanos.load(Ordering::Relaxed)),
+            refused: refused.load(Ordering::Relaxed),
+        }
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+        self.run_here(work).instrument(tracing::info_span!(target: TRACED, "bcrypt")).await
+    }
+
+    async fn run_here<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let busy = Busy::now();
-        let place = self.places.clone().try_acquire_owned().map_err(|_| busy)?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            busy
+        })?;
         let thread = self.threads.clone().acquire_owned().await.map_err(|_| busy)?;
-        let runs = self.runs.clone();
+        let counts = self.counts.clone();
         let task = self.background.spawn(move || {
-            runs.fetch_add(1, Ordering::Relaxed);
+            counts.runs.fetch_add(1, Ordering::Relaxed);
+            let began = Instant::now();
             let output = work();
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            counts.nanos.fetch_add(nanos, Ordering::Relaxed);
             // Given back by the thread itself: a caller that went away does not
             // let more of them run.
             drop((place, thread));

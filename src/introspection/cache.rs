@@ -15,10 +15,11 @@ use std::{
 };
 
 use arc_swap::{ArcSwapOption, Guard};
-use quick_cache::{Weighter, sync::Cache as Bounded};
+use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, sync::Cache as Bounded};
 use smallvec::SmallVec;
 
 use crate::{
+    counter::Counter,
     domain::{
         account::Holder,
         id::{AccountKey, CredentialId},
@@ -116,10 +117,36 @@ impl Weighter<Key, Entry> for Bytes {
     }
 }
 
+/// Counts what has to go.
+#[derive(Clone, Debug)]
+struct Evictions(Arc<Counter>);
+
+impl Lifecycle<Key, Entry> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: Key, _: Entry) {
+        self.0.count();
+    }
+}
+
+/// How much is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Records and accounts.
+    pub entries: usize,
+    /// What they take.
+    pub bytes: u64,
+    /// What they may take, in bytes.
+    pub capacity: u64,
+    /// How many had to go for others.
+    pub evictions: u64,
+}
+
 /// The cache.
 #[derive(Debug)]
 pub(super) struct Cache {
-    entries: Bounded<Key, Entry, Bytes>,
+    entries: Bounded<Key, Entry, Bytes, DefaultHashBuilder, Evictions>,
+    evictions: Arc<Counter>,
     policy: ArcSwapOption<InForce>,
     // How many policies there were.
     policies: AtomicU64,
@@ -134,12 +161,24 @@ impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
         // An estimate for the cache's own tables; they grow.
         let items = usize::try_from(bytes / 2_048).unwrap_or(usize::MAX).max(16);
+        let evictions = Arc::<Counter>::default();
         Self {
-            entries: Bounded::with_weighter(items, bytes, Bytes),
+            entries: Bounded::with(items, bytes, Bytes, DefaultHashBuilder::default(), Evictions(evictions.clone())),
+            evictions,
             policy: ArcSwapOption::empty(),
             policies: AtomicU64::new(0),
             publication: AtomicU64::new(0),
             revision: AtomicI64::new(-1),
+        }
+    }
+
+    /// How much is held.
+    pub(super) fn size(&self) -> Size {
+        Size {
+            entries: self.entries.len(),
+            bytes: self.entries.weight(),
+            capacity: self.entries.capacity(),
+            evictions: self.evictions.total(),
         }
     }
 

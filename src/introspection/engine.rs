@@ -8,10 +8,12 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::{
-    cache::{Look, View},
+    cache::{Look, Size, View},
     clock::Instant,
+    counts::Counts,
     loading::Loading,
     rounds::{Pace, Rounds, Shared},
 };
@@ -19,6 +21,7 @@ use crate::{
     domain::{id::CredentialId, time::Timestamp},
     keys::KeysAtHand,
     store::{self, Store},
+    telemetry::{Confirmations, TRACED},
 };
 
 /// How often what was confirmed is looked at again where it moves on meanwhile.
@@ -77,9 +80,15 @@ pub(super) struct Engine {
 impl Engine {
     /// Begins to follow the database; the task that does so ends when it is
     /// aborted.
-    pub(super) fn start(store: Store, limits: Limits, keys: Arc<KeysAtHand>) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(
+        store: Store,
+        limits: Limits,
+        keys: Arc<KeysAtHand>,
+        confirmations: Confirmations,
+    ) -> (Self, JoinHandle<()>) {
         let shared = Arc::new(Shared::new(limits.cache_bytes));
-        let rounds = tokio::spawn(Rounds::new(shared.clone(), store.head_reader(), limits.pace, keys).run());
+        let rounds =
+            tokio::spawn(Rounds::new(shared.clone(), store.head_reader(), limits.pace, keys, confirmations).run());
         let loading = Loading::new(store.clone(), shared.clone(), limits.pace);
         (Self { store, shared, loading }, rounds)
     }
@@ -87,6 +96,7 @@ impl Engine {
     /// What is known of these credentials, as fresh as is wanted.
     pub(super) async fn view(&self, ids: &[CredentialId], freshness: Freshness) -> Result<View, Arc<store::Error>> {
         if let Look::Held(view) = self.look_at_once(ids, freshness) {
+            self.shared.counts.hits.count();
             return Ok(view);
         }
         for _ in 0..LOOKS {
@@ -94,17 +104,43 @@ impl Engine {
             if let Look::Missing = self.look(ids) {
                 break;
             }
-            self.shared.inbox.confirmed().await?;
+            let waits = tracing::info_span!(target: TRACED, "confirmation");
+            self.shared.inbox.confirmed().instrument(waits).await?;
             match self.look(ids) {
-                Look::Held(view) => return Ok(view),
+                Look::Held(view) => {
+                    self.shared.counts.hits.count();
+                    return Ok(view);
+                }
                 Look::Missing => break,
                 Look::Moving => {}
             }
         }
         // Apart, so that calls which find all of it held do not carry its state.
-        let fill = Box::pin(self.loading.load(ids.to_vec())).await?;
+        self.shared.counts.misses.count();
+        let loads = tracing::info_span!(target: TRACED, "load", records = ids.len());
+        let fill = Box::pin(self.loading.load(ids.to_vec()).instrument(loads)).await?;
         let now = self.shared.clock.not_before(fill.time);
         Ok(View::of(&fill, ids, now))
+    }
+
+    /// What is counted.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// How much is held.
+    pub(super) fn held(&self) -> Size {
+        self.shared.cache.size()
+    }
+
+    /// The revision that what is held reflects.
+    pub(super) fn revision(&self) -> i64 {
+        self.shared.cache.revision()
+    }
+
+    /// How long ago the last confirmation began.
+    pub(super) fn confirmation_age(&self) -> Option<Duration> {
+        self.shared.confirmed().map(|began| began.until(Instant::now()))
     }
 
     /// What is held, however old.

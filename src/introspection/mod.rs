@@ -11,6 +11,7 @@ mod batch;
 mod bcrypt;
 mod cache;
 mod clock;
+mod counts;
 mod engine;
 mod extensions;
 mod loading;
@@ -24,17 +25,19 @@ mod turns;
 mod uses;
 mod verdict;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
 pub use self::{
-    bcrypt::{Bcrypt, Busy},
+    bcrypt::{Bcrypt, Busy, Load},
+    cache::Size,
+    counts::Counts,
     engine::{Freshness, Limits, Staleness},
     rounds::Pace,
-    uses::Uses,
+    uses::{UseCounts, Uses},
     verdict::{Active, Inquiry, Verdict},
 };
 use self::{
@@ -61,6 +64,7 @@ use crate::{
     },
     keys::KeysAtHand,
     store::{self, Store},
+    telemetry::Confirmations,
 };
 
 /// Answers for presented credentials.
@@ -97,6 +101,8 @@ pub struct Parts {
     pub limits: Limits,
     /// How long a desktop session lives.
     pub desktop: Sliding,
+    /// What confirmations are measured with.
+    pub confirmations: Confirmations,
 }
 
 /// A caller that was proved, and is to be confirmed together with what it asks.
@@ -171,8 +177,9 @@ impl Introspector {
     /// Begins to follow the database. The task that does so goes on until it is
     /// aborted; where it ends by itself, nothing is answered any more.
     pub fn start(parts: Parts) -> (Self, JoinHandle<()>) {
-        let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, staleness, limits, desktop } = parts;
-        let (engine, following) = Engine::start(store.clone(), limits, keys.clone());
+        let Parts { store, forms, keys, bcrypt, remembered_proofs, manage_scope, .. } = parts;
+        let Parts { staleness, limits, desktop, confirmations, .. } = parts;
+        let (engine, following) = Engine::start(store.clone(), limits, keys.clone(), confirmations);
         let search = Search::new(store.clone(), keys.clone(), limits.pace);
         let extensions = Extensions::new(store.clone(), desktop);
         let prover = Prover::new(keys, bcrypt, Renewals::new(store, engine.clone()), remembered_proofs);
@@ -183,6 +190,26 @@ impl Introspector {
     /// What was used: each caller once a call, and each subject that was active.
     pub fn uses(&self) -> Uses {
         self.uses.clone()
+    }
+
+    /// What is counted.
+    pub fn counts(&self) -> &Counts {
+        self.engine.counts()
+    }
+
+    /// What is held in memory.
+    pub fn held(&self) -> Size {
+        self.engine.held()
+    }
+
+    /// How many changes that reflects; below zero before the first round.
+    pub fn applied(&self) -> i64 {
+        self.engine.revision()
+    }
+
+    /// How long ago the last confirmation began; none before the first.
+    pub fn confirmation_age(&self) -> Option<Duration> {
+        self.engine.confirmation_age()
     }
 
     /// Confirms a caller and answers its inquiries, all from one view of what is
@@ -259,7 +286,7 @@ impl Introspector {
             proofs[*index] = Err(*busy);
         }
         let verdicts = inquiries.iter().zip(subjects.into_iter().zip(proofs)).map(|(inquiry, (subject, proof))| {
-            let proof = proof?;
+            let proof = proof.inspect_err(|busy| self.counts().verdict(&Err(*busy)))?;
             let (evidence, known) = match subject {
                 None => (self.unrecognized(&inquiry.unverified_token), None),
                 Some((presented, known)) => (evidence(presented, known, proof), known),
@@ -268,7 +295,9 @@ impl Introspector {
             if let (Verdict::Active(_), Evidence::Proved { record, secret, .. }) = (&verdict, evidence) {
                 self.used(record, secret, view.now, inquiry.question.client_address);
             }
-            Ok(verdict)
+            let verdict = Ok(verdict);
+            self.counts().verdict(&verdict);
+            verdict
         });
         Ok(Ok(Answered { caller, verdicts: verdicts.collect() }))
     }

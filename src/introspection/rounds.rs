@@ -17,10 +17,12 @@ use super::{
     batch::{Inbox, Outcome},
     cache::Cache,
     clock::{Clock, Instant},
+    counts::Counts,
 };
 use crate::{
     keys::KeysAtHand,
     store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHANGES, Since, Subject},
+    telemetry::Confirmations,
 };
 
 /// With more waiters than this in the last batch, rounds are paced.
@@ -40,6 +42,7 @@ pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) clock: Clock,
     pub(super) inbox: Inbox,
+    pub(super) counts: Counts,
     // When the last round that confirmed began.
     confirmed: AtomicU64,
     // What the cache reflects, and how often it was started over.
@@ -61,6 +64,7 @@ impl Shared {
             cache: Cache::new(bytes),
             clock: Clock::new(),
             inbox: Inbox::default(),
+            counts: Counts::default(),
             confirmed: AtomicU64::new(0),
             known: std::sync::Mutex::default(),
         }
@@ -91,7 +95,7 @@ pub struct Pace {
 
 /// Why everything is dropped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum StartOver {
+pub(super) enum StartOver {
     #[error("this is the first round")]
     First,
     #[error("the database has another epoch: it was restored, or is another one")]
@@ -117,6 +121,7 @@ pub(super) struct Rounds {
     head: HeadReader,
     pace: Pace,
     keys: Arc<KeysAtHand>,
+    confirmations: Confirmations,
     applied: Option<Head>,
     // The latest changes up to what is applied, without gaps.
     recent: VecDeque<Changed>,
@@ -127,9 +132,25 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(shared: Arc<Shared>, head: HeadReader, pace: Pace, keys: Arc<KeysAtHand>) -> Self {
-        let (recent, pending) = (VecDeque::new(), Vec::new());
-        Self { shared, head, pace, keys, applied: None, recent, pending, failing: false, catching_up: false }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        head: HeadReader,
+        pace: Pace,
+        keys: Arc<KeysAtHand>,
+        confirmations: Confirmations,
+    ) -> Self {
+        Self {
+            shared,
+            head,
+            pace,
+            keys,
+            confirmations,
+            applied: None,
+            recent: VecDeque::new(),
+            pending: Vec::new(),
+            failing: false,
+            catching_up: false,
+        }
     }
 
     /// Works, round after round, until it is dropped.
@@ -155,6 +176,7 @@ impl Rounds {
             // After the batch was taken: nobody in it came later.
             let began = tokio::time::Instant::now();
             let outcome = self.round().await;
+            self.confirmations.ended(outcome.is_ok(), began.elapsed(), waiters);
             next = match &outcome {
                 Ok(()) if waiters > HANDFUL => began + self.pace.interval,
                 Ok(()) => began,
@@ -183,6 +205,7 @@ impl Rounds {
 
     async fn confirm(&mut self) -> Result<(), store::Error> {
         let (began, confirmation) = self.ask().await?;
+        self.shared.counts.asked(confirmation.head.revision);
         if self.applied != Some(confirmation.head) {
             self.catch_up().await?;
         }
@@ -219,6 +242,8 @@ impl Rounds {
         let missed = if too_much { Err(StartOver::TooMuch) } else { missed(self.applied, &since) };
         match missed {
             Ok(missed) => {
+                self.shared.counts.catch_ups.count();
+                self.shared.counts.changes.add(missed.len() as u64);
                 let subjects = || missed.iter().filter_map(|change| change.subjects.as_ref()).flatten();
                 self.shared.cache.publish(since.head, subjects());
                 if subjects().any(|subject| *subject == Subject::Keys) {
@@ -230,6 +255,7 @@ impl Rounds {
                 self.shared.set_known(Known { applied: Some(since.head), ..self.shared.known() });
             }
             Err(why) => {
+                self.shared.counts.start_over(&why);
                 let revision = since.head.revision;
                 if why == StartOver::First {
                     tracing::info!(revision, "the history of changes is followed");

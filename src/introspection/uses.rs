@@ -38,6 +38,23 @@ struct Inner {
     shards: [Mutex<HashMap<SecretId, SecretUses>>; SHARDS],
     fills_up: Notify,
     lost: AtomicU64,
+    // All that were lost, written, and could not be for the time being.
+    all_lost: AtomicU64,
+    written: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What became of uses since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UseCounts {
+    /// Uses that were written.
+    pub written: u64,
+    /// Secrets whose uses are still to be written.
+    pub pending: usize,
+    /// Uses that found no room.
+    pub lost: u64,
+    /// Batches that could not be written.
+    pub failures: u64,
 }
 
 impl Uses {
@@ -46,6 +63,9 @@ impl Uses {
             shards: std::array::from_fn(|_| Mutex::default()),
             fills_up: Notify::new(),
             lost: AtomicU64::new(0),
+            all_lost: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         }))
     }
 
@@ -82,6 +102,27 @@ impl Uses {
         unwritten.into_iter().for_each(|uses| self.add(uses));
     }
 
+    /// These were written.
+    pub fn note_written(&self, written: &[SecretUses]) {
+        self.0.written.fetch_add(written.iter().map(|uses| uses.count).sum(), Ordering::Relaxed);
+    }
+
+    /// A batch could not be written.
+    pub fn note_failure(&self) {
+        self.0.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What became of uses.
+    pub fn counts(&self) -> UseCounts {
+        let Inner { shards, fills_up: _, lost: _, all_lost, written, failures } = &*self.0;
+        UseCounts {
+            written: written.load(Ordering::Relaxed),
+            pending: shards.iter().map(|shard| lock(shard).len()).sum(),
+            lost: all_lost.load(Ordering::Relaxed),
+            failures: failures.load(Ordering::Relaxed),
+        }
+    }
+
     /// How many uses found no room since this was last asked.
     pub fn take_lost(&self) -> u64 {
         self.0.lost.swap(0, Ordering::Relaxed)
@@ -109,6 +150,7 @@ impl Uses {
             }
             Entry::Vacant(_) => {
                 self.0.lost.fetch_add(new.count, Ordering::Relaxed);
+                self.0.all_lost.fetch_add(new.count, Ordering::Relaxed);
             }
         }
     }

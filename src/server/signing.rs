@@ -1,13 +1,16 @@
 //! When is a new signing key made? At the start where there is none, and by
 //! whichever server first finds that the current one is too old or lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::bootstrap::{self, NewKeyReason},
+    authority::bootstrap::{self, NewKeyReason, SigningKeyState},
     domain::{keys::Keys, signing::SigningKeyId},
     keys::KeysAtHand,
     store::{self, Store},
@@ -16,16 +19,37 @@ use crate::{
 /// How soon it is noticed.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// How old the key is that signs, as it was when it was last looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Age(Arc<Mutex<Option<(Instant, Duration)>>>);
+
+impl Age {
+    /// None where this server does not see to it.
+    pub(super) fn now(&self) -> Option<Duration> {
+        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.map(|(then, age)| age + then.elapsed())
+    }
+
+    fn see(&self, age: Option<Duration>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = age.map(|age| (Instant::now(), age));
+    }
+}
+
 /// Looks, and says what was done.
-pub(super) async fn ensure(store: &Store, keys: &Keys, lifetime: Duration) -> Result<(), bootstrap::Error> {
-    if let Some((id, reason)) = bootstrap::ensure_signing_key(store, keys, lifetime).await? {
-        say(&id, reason);
+pub(super) async fn ensure(store: &Store, keys: &Keys, lifetime: Duration, age: &Age) -> Result<(), bootstrap::Error> {
+    match bootstrap::ensure_signing_key(store, keys, lifetime).await? {
+        SigningKeyState::Good(old) => age.see(Some(old)),
+        SigningKeyState::Made(id, reason) => {
+            say(&id, reason);
+            age.see(Some(Duration::ZERO));
+        }
+        SigningKeyState::Others => age.see(None),
     }
     Ok(())
 }
 
 /// Looks again and again, until `stop`.
-pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Duration, stop: CancellationToken) {
+pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Duration, age: Age, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -34,8 +58,8 @@ pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Durati
             _ = ticks.tick() => {}
         }
         let at_hand = keys.now().clone();
-        let database = store.clone();
-        let looked = store.change(async move { ensure(&database, &at_hand, lifetime).await });
+        let (database, age) = (store.clone(), age.clone());
+        let looked = store.change(async move { ensure(&database, &at_hand, lifetime, &age).await });
         match looked.await {
             // Where the database does not answer, the health check says so.
             Ok(()) | Err(bootstrap::Error::Store(store::Error::Unavailable(_) | store::Error::TimedOut)) => {}

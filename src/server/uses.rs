@@ -88,9 +88,11 @@ async fn write(
         }
         // Where its outcome is not known, it may be added twice.
         if let Err(error) = store.add_uses(batch).await {
+            uses.note_failure();
             uses.give_back(taken[number * MAX_USES..].iter().copied());
             return Err(error);
         }
+        uses.note_written(batch);
     }
     Ok(())
 }

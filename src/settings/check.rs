@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
-use super::{Settings, Tls};
+use super::{Settings, Telemetry, Tls};
 use crate::domain::{policy::Policy, session::Sliding, time::Lifetime, web_token::MAX_LIFETIME};
 
 /// Settings that contradict themselves or ask for what is not safe.
@@ -64,6 +64,7 @@ impl Settings {
             ("sign_in.window", self.sign_in.window),
             ("sessions.signing_key_lifetime", self.sessions.signing_key_lifetime),
             ("sessions.desktop_lifetime", self.sessions.desktop_lifetime),
+            ("telemetry.metrics_interval", self.telemetry.metrics_interval),
         ] {
             // PostgreSQL takes 0 for "no limit", and counts in milliseconds.
             if span.0 < Duration::from_millis(1) {
@@ -98,11 +99,35 @@ impl Settings {
             let problem = "is longer than sessions.desktop_max_lifetime";
             return Err(invalid("sessions.desktop_lifetime")(problem.to_owned()));
         }
+        self.telemetry.check()?;
         self.store_config()?;
         self.rules()?;
         self.certificate_roles()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
+    }
+}
+
+impl Telemetry {
+    fn check(&self) -> Result<(), InvalidSetting> {
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(invalid("telemetry.sample_ratio")("between 0 and 1 is wanted".to_owned()));
+        }
+        let Some(endpoint) = self.endpoint() else {
+            return Ok(());
+        };
+        // Not the text: it may hold a password.
+        let problem = match endpoint.parse::<http::Uri>() {
+            Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() => {
+                "a URL of a collector is wanted, for example http://127.0.0.1:4317"
+            }
+            Ok(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+                "must hold no credential: that goes into OTEL_EXPORTER_OTLP_HEADERS"
+            }
+            Ok(_) => return Ok(()),
+            Err(_) => "is no URL",
+        };
+        Err(invalid("telemetry.otlp_endpoint")(problem.to_owned()))
     }
 }
 

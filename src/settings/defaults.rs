@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
-    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Tls, Tokens,
+    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -29,6 +29,7 @@ impl Default for Settings {
             retention: Retention::default(),
             audit: Audit::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             policy: Document::default(),
         }
     }
@@ -152,6 +153,17 @@ impl Default for Retention {
 impl Default for Audit {
     fn default() -> Self {
         Self { refusal_interval: Span(Duration::from_mins(1)), stdout: false }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample_ratio: 0.01,
+            max_followed_per_second: 100,
+            metrics_interval: Span(Duration::from_mins(1)),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    CertificateRole, EmptyScopesSetting, Introspection, Legacy, Settings,
+    CertificateRole, EmptyScopesSetting, Introspection, Legacy, Settings, Telemetry,
     check::{InvalidSetting, invalid},
 };
 use crate::{
@@ -22,6 +22,13 @@ use crate::{
     introspection::{Limits, Pace, Staleness},
     store,
 };
+
+impl Telemetry {
+    /// Where a collector is, if there is one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())
+    }
+}
 
 impl Settings {
     /// Where the database is, and how long to wait for it.

@@ -167,11 +167,31 @@ fn every_setting_is_in_the_readme() {
         tls.private_key_file = Some(PathBuf::new());
         tls.client_ca_file = Some(PathBuf::new());
     }
+    settings.telemetry.otlp_endpoint = Some(String::new());
     let mut found = Vec::new();
     keys("", &settings.to_toml().expect("it can be written").parse().expect("it is TOML"), &mut found);
     let readme = include_str!("../../README.md");
     for key in found.iter().filter(|key| !key.starts_with("policy.")) {
         assert!(readme.contains(&format!("`{key}`")), "{key} is not in the README");
+    }
+}
+
+#[test]
+fn a_collector_is_a_url_without_a_credential() {
+    for good in ["http://127.0.0.1:4317", "https://collector.example", ""] {
+        let variables =
+            [("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", good), ("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "1")];
+        let settings = merged("", &variables, &Flags::default()).expect("valid");
+        assert_eq!(settings.telemetry.endpoint().is_some(), !good.is_empty());
+    }
+    for bad in ["127.0.0.1:4317", "grpc://host", "/v1/traces", "http://user:hunter2@host", "http://a b"] {
+        let refused = refusal(&format!("[telemetry]\notlp_endpoint = '{bad}'"), &[]);
+        assert!(refused.contains("telemetry.otlp_endpoint"), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+    for ratio in ["-0.1", "1.5", "nan"] {
+        let refused = refusal(&format!("[telemetry]\nsample_ratio = {ratio}"), &[]);
+        assert!(refused.contains("telemetry.sample_ratio"), "{refused}");
     }
 }
 

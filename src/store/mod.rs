@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod connect;
 mod convert;
+mod counts;
 mod credentials;
 mod entity;
 mod error;
@@ -32,18 +33,20 @@ mod uses;
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, atomic::AtomicI64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument as _;
 
+use self::counts::{Counts, Purpose};
 pub use self::{
     attempts::{Counted, Told},
     audit::{AuditFilter, Entry, Event, Refusal},
     backup::BackupError,
     connect::{Config, ConnectError, Location, Url},
+    counts::{PoolSize, StatementsDone, WorkDone},
     credentials::{Lock, NewSecret, SecretRequest},
     error::Error,
     fingerprints::NewFingerprint,
@@ -58,7 +61,10 @@ pub use self::{
     transaction::{Change, Subject, Transaction},
     uses::{MAX_USES, SecretUses},
 };
-use crate::domain::{policy::Policy, scope::Scope, time::Timestamp};
+use crate::{
+    domain::{policy::Policy, scope::Scope, time::Timestamp},
+    telemetry::TRACED,
+};
 
 /// How much work of a kind may wait for the database or be under way; what comes
 /// on top is refused, so that calls given up by their callers cannot pile up.
@@ -77,6 +83,7 @@ struct Inner {
     // Replaced as a whole where PostgreSQL went silent.
     connections: RwLock<Arc<connect::Connections>>,
     config: Config,
+    counts: Arc<Counts>,
     // One for each piece of work; apart, so that changes that wait for locks
     // keep no read away.
     reads: Arc<Semaphore>,
@@ -103,9 +110,13 @@ impl Store {
     /// Opens the database, which must be fit for the promise that revocation
     /// is immediate. It may be without tables yet.
     pub async fn open(config: Config) -> Result<Self, ConnectError> {
+        let counts = Arc::<Counts>::default();
+        let mut connections = config.connect().await?;
+        counts::count_statements(&mut connections, &counts);
         Ok(Self(Arc::new(Inner {
-            connections: RwLock::new(Arc::new(config.connect().await?)),
+            connections: RwLock::new(Arc::new(connections)),
             config,
+            counts,
             reads: Arc::new(Semaphore::new(MAX_WORK)),
             changes: Arc::new(Semaphore::new(MAX_WORK)),
             latest_time: AtomicI64::new(0),
@@ -123,7 +134,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(&self.0.reads, self.0.config.call_timeout, work).await
+        self.run(Purpose::Read, self.0.config.call_timeout, work).await
     }
 
     /// Runs reads as [`Store::read`] does, for callers that wait no longer than
@@ -137,7 +148,7 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(&self.0.reads, limit, work).await
+        self.run(Purpose::Read, limit, work).await
     }
 
     /// Runs a change in a task of its own, which goes on to its end even where
@@ -148,12 +159,12 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(&self.0.changes, self.0.config.call_timeout, work).await
+        self.run(Purpose::Change, self.0.config.call_timeout, work).await
     }
 
     async fn run<T, E>(
         &self,
-        places: &Arc<Semaphore>,
+        purpose: Purpose,
         limit: Duration,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
@@ -161,18 +172,33 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let place = places.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        let counts = self.0.counts.of(purpose);
+        let place = self.places(purpose).clone().try_acquire_owned().map_err(|_| {
+            counts.overloaded.count();
+            Error::Overloaded
+        })?;
         let connections = self.connections();
+        let began = Instant::now();
+        let span = tracing::info_span!(target: TRACED, "database", otel.name = purpose.name());
         let task = detached(async move {
             let result = work.await;
             drop(place);
             result
         });
-        if let Ok(result) = tokio::time::timeout(limit, task).await {
+        if let Ok(result) = tokio::time::timeout(limit, task.instrument(span)).await {
+            counts.end(began.elapsed());
             return result;
         }
+        counts.timed_out.count();
         self.replace(&connections, "the database went silent");
         Err(Error::TimedOut.into())
+    }
+
+    fn places(&self, purpose: Purpose) -> &Arc<Semaphore> {
+        match purpose {
+            Purpose::Read => &self.0.reads,
+            Purpose::Change => &self.0.changes,
+        }
     }
 
     /// A standby answered. Its connections are left behind: the primary may be
@@ -186,9 +212,10 @@ impl Store {
     /// is sent looks like a slow server for as long as the system goes on trying,
     /// and nothing would free them meanwhile.
     fn replace(&self, useless: &Arc<connect::Connections>, why: &str) {
-        let Some(fresh) = self.0.config.reconnect() else {
+        let Some(mut fresh) = self.0.config.reconnect() else {
             return;
         };
+        counts::count_statements(&mut fresh, &self.0.counts);
         let mut current = self.0.connections.write().unwrap_or_else(PoisonError::into_inner);
         // Many may have waited for the same ones.
         if Arc::ptr_eq(&current, useless) {

@@ -19,7 +19,7 @@ pub use self::{
     keys::{Reread, load_keys, reread_keys},
     policy::apply_policy,
     rotation::{Added, KeyState, KeyStates, add_key, list_keys, promote_key},
-    signing::{NewKeyReason, ensure_signing_key, rotate_signing_key},
+    signing::{NewKeyReason, SigningKeyState, ensure_signing_key, rotate_signing_key},
 };
 use crate::{
     domain::{

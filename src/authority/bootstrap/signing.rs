@@ -43,30 +43,40 @@ impl NewKeyReason {
     }
 }
 
+/// What was found of the key that signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SigningKeyState {
+    /// It is this old.
+    Good(Duration),
+    /// One was made, for this reason.
+    Made(SigningKeyId, NewKeyReason),
+    /// Others have a newer master key, and see to it.
+    Others,
+}
+
 /// Sees to it that there is a signing key that can be used, and that is younger
-/// than `lifetime`. Tells which one it made, and why.
-pub async fn ensure_signing_key(
-    store: &Store,
-    keys: &Keys,
-    lifetime: Duration,
-) -> Result<Option<(SigningKeyId, NewKeyReason)>, Error> {
+/// than `lifetime`.
+pub async fn ensure_signing_key(store: &Store, keys: &Keys, lifetime: Duration) -> Result<SigningKeyState, Error> {
     let snapshot = store.snapshot().await?;
-    let wanted = wanted(&snapshot, keys, lifetime).await?;
+    let found = look(&snapshot, keys, lifetime).await?;
     snapshot.end().await?;
-    if wanted.is_none() {
-        return Ok(None);
+    match found {
+        Found::Good(age) => return Ok(SigningKeyState::Good(age)),
+        Found::Others => return Ok(SigningKeyState::Others),
+        Found::Wanted(_) => {}
     }
 
     let transaction = store.begin().await?;
     // Whoever looks beside this one waits here, and then finds the new key. Those
     // who sign hold it shared: nobody signs with a key that was replaced.
     transaction.lock_policy(Lock::Exclusive).await?;
-    let Some(reason) = self::wanted(&transaction, keys, lifetime).await? else {
+    let found = look(&transaction, keys, lifetime).await?;
+    let Found::Wanted(reason) = found else {
         transaction.abandon().await?;
-        return Ok(None);
+        return Ok(if let Found::Good(age) = found { SigningKeyState::Good(age) } else { SigningKeyState::Others });
     };
     let id = replace(transaction, keys.current()?, reason).await?;
-    Ok(Some((id, reason)))
+    Ok(SigningKeyState::Made(id, reason))
 }
 
 /// Makes another signing key, which signs from now on; what the one before it has
@@ -98,21 +108,32 @@ pub(super) async fn reseal(
     Ok(transaction.reseal_signing_key(public.id(), to.seal_signing_key(&key)).await?)
 }
 
+/// What a look found.
+enum Found {
+    Good(Duration),
+    Wanted(NewKeyReason),
+    Others,
+}
+
 /// Whether a signing key is to be made, and why.
-async fn wanted(snapshot: &Snapshot, keys: &Keys, lifetime: Duration) -> Result<Option<NewKeyReason>, Error> {
+async fn look(snapshot: &Snapshot, keys: &Keys, lifetime: Duration) -> Result<Found, Error> {
     // Where others have a newer master key, they can open what this one cannot.
     if !is_databases(snapshot, keys).await? {
-        return Ok(None);
+        return Ok(Found::Others);
     }
     let Some(SigningKeyRecord { public, sealed, create_time, retired: _ }) = snapshot.current_signing_key().await?
     else {
-        return Ok(Some(NewKeyReason::First));
+        return Ok(Found::Wanted(NewKeyReason::First));
     };
     if sealed.and_then(|sealed| keys.ring().open_signing_key(&public, &sealed)).is_none() {
-        return Ok(Some(NewKeyReason::Unreadable));
+        return Ok(Found::Wanted(NewKeyReason::Unreadable));
     }
-    let ends = create_time.checked_add(lifetime).unwrap_or(Timestamp::MAX);
-    Ok((snapshot.now().await? >= ends).then_some(NewKeyReason::TooOld))
+    let now = snapshot.now().await?;
+    if now >= create_time.checked_add(lifetime).unwrap_or(Timestamp::MAX) {
+        return Ok(Found::Wanted(NewKeyReason::TooOld));
+    }
+    let age = now.as_micros().saturating_sub(create_time.as_micros());
+    Ok(Found::Good(Duration::from_micros(u64::try_from(age).unwrap_or_default())))
 }
 
 /// Whether the master key that is current here is the one that the database names.

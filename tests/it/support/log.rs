@@ -13,7 +13,9 @@ static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 pub(crate) fn keep() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        let filter = EnvFilter::new("debug,token_authority=trace,h2=info,hyper=info,tower=info");
+        let filter = EnvFilter::new(
+            "debug,token_authority=trace,token_authority::traced=off,sea_orm=warn,h2=info,hyper=info,tower=info",
+        );
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Keeper);
         tracing_subscriber::registry().with(filter).with(lines).init();
     });

@@ -8,6 +8,7 @@ pub(crate) mod calls;
 pub(crate) mod changes;
 #[cfg(target_os = "linux")]
 pub(crate) mod clock;
+pub(crate) mod collector;
 pub(crate) mod contract;
 pub(crate) mod database;
 pub(crate) mod forge;

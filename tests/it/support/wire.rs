@@ -198,10 +198,16 @@ pub(crate) fn survives_late_bodies(server: SocketAddr, path: &str, calls: u32) -
 
 /// The status that a GET over HTTP/1.1 is answered with.
 pub(crate) fn http_get(server: SocketAddr, path: &str) -> u16 {
+    http_text(server, path).0
+}
+
+/// What an HTTP server answers, and its body.
+pub(crate) fn http_text(server: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server).expect("somebody listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n").expect("it is sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer in UTF-8");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.unwrap_or_else(|| panic!("this is no HTTP answer: {answer}"))
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status.unwrap_or_else(|| panic!("this is no HTTP answer: {answer}")), body)
 }
