@@ -119,7 +119,7 @@ async fn changed(mut trust: watch::Receiver<u64>, vouched: Option<u64>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl<S> Shared<S> {
