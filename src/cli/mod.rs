@@ -5,7 +5,7 @@
 //!
 //! - those that call a server (`token`, `account`, `auth`, `service`, `session`):
 //!   clients like any other, they use [`crate::client`] and no other layer;
-//! - those that need nothing (`inspect`, `completions`);
+//! - those that need nothing (`inspect`, `completions`, `man`);
 //! - those for the server's own host (`server`).
 //!
 //! What comes from a server is shown through `view` alone, which lets nothing
@@ -35,6 +35,7 @@ mod input;
 mod inspect;
 mod issue;
 mod keys;
+mod man;
 mod paging;
 mod report;
 mod rotate;
@@ -108,6 +109,8 @@ enum Command {
     Server(ServerCommand),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
+    /// Write the manual's pages
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -117,7 +120,7 @@ impl Command {
             Self::Token(command) => command.mints(),
             Self::Auth(command) => command.mints(),
             Self::Service(command) => command.mints(),
-            Self::Account(_) | Self::Session(_) | Self::Server(_) | Self::Completions(_) => false,
+            Self::Account(_) | Self::Session(_) | Self::Server(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }
@@ -174,6 +177,7 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Server(command) => server::run(&command, console),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

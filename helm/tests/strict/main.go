@@ -6,7 +6,7 @@
 //	strict manifests FILE...            decode and compare
 //	strict settings FILE DIRECTORY      write out the settings file of a render
 //	strict values CHART                 values.yaml, its schema and README agree
-//	strict metrics NAMES ALERTS DASHBOARD RUNBOOKS OUT
+//	strict metrics NAMES ALERTS TESTS DASHBOARD RUNBOOKS OUT
 //	                                    queries name metrics that there are; OUT gets
 //	                                    the dashboard's queries as rules for promtool
 package main
@@ -37,8 +37,8 @@ func run(args []string) error {
 		return writeSettings(args[1], args[2])
 	case len(args) == 2 && args[0] == "values":
 		return checkValues(args[1])
-	case len(args) == 6 && args[0] == "metrics":
-		return checkMetrics(args[1], args[2], args[3], args[4], args[5])
+	case len(args) == 7 && args[0] == "metrics":
+		return checkMetrics(args[1], args[2], args[3], args[4], args[5], args[6])
 	}
-	return fmt.Errorf("usage: strict manifests FILE... | settings FILE DIRECTORY | values CHART | metrics NAMES ALERTS DASHBOARD RUNBOOKS OUT")
+	return fmt.Errorf("usage: strict manifests FILE... | settings FILE DIRECTORY | values CHART | metrics NAMES ALERTS TESTS DASHBOARD RUNBOOKS OUT")
 }

@@ -25,11 +25,18 @@ type rules struct {
 	} `json:"groups"`
 }
 
-// What Prometheus itself adds.
-var scraped = []string{"up"}
+// What Prometheus itself adds: metrics, and labels.
+var (
+	scraped = []string{"up"}
+	target  = []string{"job", "instance"}
+)
 
 var (
-	metricRow  = regexp.MustCompile("`([a-z_][a-z0-9_]+)`")
+	metricRow  = regexp.MustCompile("(?m)^\\| `([a-z_][a-z0-9_]+)` \\|[^|]*\\| ([a-z]+) \\|([^|]*)\\|(.*)$")
+	word       = regexp.MustCompile("`([A-Za-z_][A-Za-z0-9_]*)`")
+	selected   = regexp.MustCompile(`([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}`)
+	matcher    = regexp.MustCompile(`([a-z_]+)\s*(=~|!~|!=|=)\s*"([^"]*)"`)
+	plainValue = regexp.MustCompile(`^[a-z_]+(\|[a-z_]+)*$`)
 	quoted     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	selector   = regexp.MustCompile(`\{[^}]*\}`)
 	grouping   = regexp.MustCompile(`\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)`)
@@ -39,6 +46,42 @@ var (
 	heading    = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	operators  = []string{"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right", "inf", "nan"}
 )
+
+// metric is what the page of metrics says of one.
+type metric struct {
+	labels, values []string
+}
+
+// problems says what a selector asks for that the metric never has.
+func (m metric) problems(selector string) (problems []string) {
+	for _, match := range matcher.FindAllStringSubmatch(selector, -1) {
+		label, value := match[1], match[3]
+		if slices.Contains(target, label) {
+			continue
+		}
+		if !slices.Contains(m.labels, label) {
+			problems = append(problems, "has no label "+label)
+			continue
+		}
+		// Of the labels whose values are listed.
+		if strings.HasPrefix(label, "rpc_") || !plainValue.MatchString(value) {
+			continue
+		}
+		for _, alternative := range strings.Split(value, "|") {
+			if !slices.Contains(m.values, alternative) {
+				problems = append(problems, fmt.Sprintf("is never %s=%q", label, alternative))
+			}
+		}
+	}
+	return problems
+}
+
+func words(text string) (found []string) {
+	for _, match := range word.FindAllStringSubmatch(text, -1) {
+		found = append(found, match[1])
+	}
+	return found
+}
 
 // metricsOf lists the metrics that a query reads.
 func metricsOf(query string) (names []string) {
@@ -55,20 +98,24 @@ func metricsOf(query string) (names []string) {
 	return names
 }
 
-func checkMetrics(namesFile, alertsFile, dashboardFile, runbooksFile, out string) error {
+func checkMetrics(namesFile, alertsFile, testsFile, dashboardFile, runbooksFile, out string) error {
 	text, err := os.ReadFile(namesFile)
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
+	known := map[string]metric{}
 	for _, name := range scraped {
-		known[name] = true
+		known[name] = metric{}
 	}
 	for _, match := range metricRow.FindAllStringSubmatch(string(text), -1) {
-		known[match[1]] = true
+		said := metric{labels: words(match[3]), values: words(match[4])}
+		if match[2] != "histogram" {
+			known[match[1]] = said
+			continue
+		}
 		// A histogram is read by its parts.
 		for _, part := range []string{"_bucket", "_sum", "_count"} {
-			known[match[1]+part] = true
+			known[match[1]+part] = said
 		}
 	}
 	var wrong []error
@@ -79,8 +126,13 @@ func checkMetrics(namesFile, alertsFile, dashboardFile, runbooksFile, out string
 			say("%s: reads no metric: %s", where, query)
 		}
 		for _, name := range names {
-			if !known[name] {
+			if _, is := known[name]; !is {
 				say("%s: %s is no metric of %s", where, name, namesFile)
+			}
+		}
+		for _, match := range selected.FindAllStringSubmatch(query, -1) {
+			for _, problem := range known[match[1]].problems(match[2]) {
+				say("%s: %s %s", where, match[1], problem)
 			}
 		}
 	}
@@ -121,6 +173,35 @@ func checkMetrics(namesFile, alertsFile, dashboardFile, runbooksFile, out string
 	}
 	if count == 0 {
 		say("%s has no alert", alertsFile)
+	}
+	var tests struct {
+		Tests []struct {
+			Alerts []struct {
+				Name     string `json:"alertname"`
+				Expected []any  `json:"exp_alerts"`
+			} `json:"alert_rule_test"`
+		} `json:"tests"`
+	}
+	tested, err := os.ReadFile(testsFile)
+	if err != nil {
+		return err
+	}
+	if err := yaml.Unmarshal(tested, &tests); err != nil {
+		return err
+	}
+	fires, rests := map[string]bool{}, map[string]bool{}
+	for _, test := range tests.Tests {
+		for _, alert := range test.Alerts {
+			fires[alert.Name] = fires[alert.Name] || len(alert.Expected) > 0
+			rests[alert.Name] = rests[alert.Name] || len(alert.Expected) == 0
+		}
+	}
+	for _, group := range alerts.Groups {
+		for _, rule := range group.Rules {
+			if !fires[rule.Alert] || !rests[rule.Alert] {
+				say("alert %s: %s does not see it both fire and rest", rule.Alert, testsFile)
+			}
+		}
 	}
 
 	var dashboard any
