@@ -13,6 +13,9 @@ COPY . .
 RUN scripts/image-root /out
 
 FROM scratch
+LABEL org.opencontainers.image.title="token-authority" \
+    org.opencontainers.image.description="Mints access tokens, keeps only their hashes, and answers for them over gRPC" \
+    org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/root/ /
 # A volume that is made from it belongs to the user.
 COPY --from=build --chown=65532:65532 /out/data/ /var/lib/token-authority/

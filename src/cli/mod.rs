@@ -3,7 +3,8 @@
 //! One file per group of commands; this one holds the tree of them, the options
 //! that all share, and [`main`]. Three kinds of command:
 //!
-//! - those that call a server (`token`, `account`, `auth`, `service`, `session`):
+//! - those that call a server (`token`, `account`, `auth`, `service`, `session`,
+//!   `healthcheck`):
 //!   clients like any other, they use [`crate::client`] and no other layer;
 //! - those that need nothing (`inspect`, `completions`, `man`);
 //! - those for the server's own host (`server`).
@@ -30,6 +31,7 @@ mod connection;
 mod console;
 mod error;
 mod exit;
+mod healthcheck;
 mod import;
 mod input;
 mod inspect;
@@ -107,6 +109,8 @@ enum Command {
     Session(session::SessionCommand),
     #[command(flatten)]
     Server(ServerCommand),
+    /// Ask a server whether it answers
+    Healthcheck,
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
     /// Write the manual's pages
@@ -120,7 +124,12 @@ impl Command {
             Self::Token(command) => command.mints(),
             Self::Auth(command) => command.mints(),
             Self::Service(command) => command.mints(),
-            Self::Account(_) | Self::Session(_) | Self::Server(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Account(_)
+            | Self::Session(_)
+            | Self::Server(_)
+            | Self::Healthcheck
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -176,6 +185,7 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
         Command::Auth(command) => connection.call(console, async |session| auth::run(command, session).await),
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Server(command) => server::run(&command, console),
+        Command::Healthcheck => connection.call_as_nobody(console, healthcheck::run),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -34,6 +34,7 @@ mod target;
 use std::time::Duration;
 
 use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::proto::v1::{
     account_service_client::AccountServiceClient, service_credential_service_client::ServiceCredentialServiceClient,
@@ -123,6 +124,11 @@ impl Client {
     /// Keeps the credentials that services call with.
     pub fn services(&self) -> ServiceCredentialServiceClient<Transport> {
         ServiceCredentialServiceClient::new(self.transport())
+    }
+
+    /// Tells whether the server answers (`grpc.health.v1`).
+    pub fn health(&self) -> HealthClient<Transport> {
+        HealthClient::new(self.transport())
     }
 
     /// Waits for a call of one of the generated clients, whole reply included,

@@ -56,9 +56,14 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- default (printf "%s-data" (include "token-authority.fullname" .)) .Values.persistence.existingClaim }}
 {{- end }}
 
-{{/* The address that gRPC is called at within the namespace. */}}
+{{/* The name that a certificate has to have. */}}
+{{- define "token-authority.host" -}}
+{{- printf "%s.%s.svc" (include "token-authority.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{/* The address that gRPC is called at. */}}
 {{- define "token-authority.url" -}}
-{{- printf "%s://%s:%d" (ternary "https" "http" .Values.tls.enabled) (include "token-authority.fullname" .) (int .Values.service.grpcPort) }}
+{{- printf "%s://%s:%d" (ternary "https" "http" .Values.tls.enabled) (include "token-authority.host" .) (int .Values.service.grpcPort) }}
 {{- end }}
 
 {{/* "yes" where more than one replica may run. */}}
@@ -134,11 +139,6 @@ capabilities:
   secret:
     secretName: {{ .Values.tls.existingSecret }}
     defaultMode: 0400
-    items:
-      - key: tls.crt
-        path: tls.crt
-      - key: tls.key
-        path: tls.key
 {{- if ne .Values.tls.clientCertificates "none" }}
 - name: client-ca
   secret:
