@@ -102,6 +102,16 @@ capabilities:
 {{- end }}
 {{- end }}
 
+{{/* For commands that are run in the pod; the server reads neither. */}}
+{{- define "token-authority.clientEnv" -}}
+{{- if .Values.tls.enabled }}
+- name: TOKEN_AUTHORITY_URL
+  value: {{ include "token-authority.url" . | quote }}
+- name: TOKEN_AUTHORITY_CA_FILE
+  value: /run/secrets/token-authority/tls/ca.crt
+{{- end }}
+{{- end }}
+
 {{- define "token-authority.volumes" -}}
 - name: settings
   configMap:
