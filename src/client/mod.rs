@@ -34,7 +34,6 @@ mod target;
 use std::time::Duration;
 
 use tonic::{Response, Status, service::interceptor::InterceptedService, transport::Channel, transport::Endpoint};
-use tonic_health::pb::health_client::HealthClient;
 
 use crate::proto::v1::{
     account_service_client::AccountServiceClient, service_credential_service_client::ServiceCredentialServiceClient,
@@ -106,6 +105,11 @@ impl Client {
         Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 
+    /// Tells whether the server answers (`grpc.health.v1`).
+    pub fn health(&self) -> tonic_health::pb::health_client::HealthClient<Transport> {
+        tonic_health::pb::health_client::HealthClient::new(self.transport())
+    }
+
     /// Issues, lists, revokes and introspects tokens.
     pub fn tokens(&self) -> TokenAuthorityServiceClient<Transport> {
         TokenAuthorityServiceClient::new(self.transport())
@@ -124,11 +128,6 @@ impl Client {
     /// Keeps the credentials that services call with.
     pub fn services(&self) -> ServiceCredentialServiceClient<Transport> {
         ServiceCredentialServiceClient::new(self.transport())
-    }
-
-    /// Tells whether the server answers (`grpc.health.v1`).
-    pub fn health(&self) -> HealthClient<Transport> {
-        HealthClient::new(self.transport())
     }
 
     /// Waits for a call of one of the generated clients, whole reply included,
