@@ -1,6 +1,6 @@
 # The habits of working here; scripts/check is what does them, and CI's command.
 .DEFAULT_GOAL := help
-.PHONY: help check test fmt clippy doc proto-lint proto-baseline run tour clean-tools
+.PHONY: help check test fmt clippy doc proto-lint proto-baseline chart run tour image package clean-tools
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -26,11 +26,21 @@ proto-lint: ## lint the contract and compare it with its baseline
 proto-baseline: ## make the contract as it is the baseline: a release's step
 	@"$$(scripts/install-buf)" build --exclude-source-info --output proto/baseline.binpb
 
+chart: ## check the chart, its alerts and its dashboard
+	@scripts/check chart
+
 run: ## serve from ./data, on the default ports
 	@cargo run --release --locked -- serve
 
 tour: ## execute the README's tour as written
 	@scripts/check tour
+
+image: ## build the image with buildah, as root
+	@scripts/image
+
+package: ## make the archive for hosts, and the bill of materials, in target/dist
+	@scripts/package target/dist
+	@scripts/sbom target/dist
 
 clean-tools: ## remove what scripts/ installed under target/tools
 	@rm -rf target/tools

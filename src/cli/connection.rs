@@ -153,6 +153,15 @@ impl ConnectionArgs {
         self.call_with(token, console, work)
     }
 
+    /// The same for what is open to all and has no need to know who asks.
+    pub(super) fn call_as_nobody(
+        &self,
+        console: Console,
+        work: impl AsyncFnOnce(&Session) -> Result<(), Error>,
+    ) -> Result<Exit, Error> {
+        self.call_with(None, console, work)
+    }
+
     fn call_with(
         &self,
         token: Option<BearerToken>,

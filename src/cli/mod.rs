@@ -3,9 +3,10 @@
 //! One file per group of commands; this one holds the tree of them, the options
 //! that all share, and [`main`]. Three kinds of command:
 //!
-//! - those that call a server (`token`, `account`, `auth`, `service`, `session`, `audit`):
+//! - those that call a server (`token`, `account`, `auth`, `service`, `session`, `audit`,
+//!   `healthcheck`):
 //!   clients like any other, they use [`crate::client`] and no other layer;
-//! - those that need nothing (`inspect`, `completions`);
+//! - those that need nothing (`inspect`, `completions`, `man`);
 //! - those for the server's own host (`server`).
 //!
 //! What comes from a server is shown through `view` alone, which lets nothing
@@ -31,11 +32,13 @@ mod connection;
 mod console;
 mod error;
 mod exit;
+mod healthcheck;
 mod import;
 mod input;
 mod inspect;
 mod issue;
 mod keys;
+mod man;
 mod paging;
 mod report;
 mod rotate;
@@ -110,8 +113,12 @@ enum Command {
     Audit(audit::AuditCommand),
     #[command(flatten)]
     Server(ServerCommand),
+    /// Ask a server whether it answers
+    Healthcheck,
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
+    /// Write the manual's pages
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -121,7 +128,13 @@ impl Command {
             Self::Token(command) => command.mints(),
             Self::Auth(command) => command.mints(),
             Self::Service(command) => command.mints(),
-            Self::Account(_) | Self::Session(_) | Self::Audit(_) | Self::Server(_) | Self::Completions(_) => false,
+            Self::Account(_)
+            | Self::Session(_)
+            | Self::Audit(_)
+            | Self::Server(_)
+            | Self::Healthcheck
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -178,7 +191,9 @@ fn dispatch(cli: Cli, console: Console) -> Result<Exit, Error> {
         Command::Service(command) => connection.call(console, async |session| service::run(command, session).await),
         Command::Audit(command) => connection.call(console, async |session| audit::run(command, session).await),
         Command::Server(command) => server::run(&command, console),
+        Command::Healthcheck => connection.call_as_nobody(console, healthcheck::run),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

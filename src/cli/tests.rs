@@ -54,6 +54,8 @@ fn the_documented_commands_are_taken() {
         "service list --include-ended",
         "service rotate 01890a5d-ac96-774b-bcce-b302099a8057 --overlap 1h",
         "service revoke 01890a5d-ac96-774b-bcce-b302099a8057",
+        "healthcheck --url http://127.0.0.1:50051 --timeout 1s",
+        "man share/man/man1",
         "serve --config a.toml --data-dir d --grpc-listen 127.0.0.1:0 --http-listen [::1]:0",
         "migrate --database-url postgres://localhost/tokens",
         "settings show --config a.toml",

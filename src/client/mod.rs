@@ -131,6 +131,11 @@ impl Client {
         Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
     }
 
+    /// Tells whether the server answers (`grpc.health.v1`).
+    pub fn health(&self) -> tonic_health::pb::health_client::HealthClient<Transport> {
+        tonic_health::pb::health_client::HealthClient::new(self.transport())
+    }
+
     /// Issues, lists, revokes and introspects tokens.
     pub fn tokens(&self) -> TokenAuthorityServiceClient<Transport> {
         TokenAuthorityServiceClient::new(self.transport())
