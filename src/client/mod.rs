@@ -124,7 +124,8 @@ impl Client {
         let url = target::parse(url)?;
         let refusal = Refusal::default();
         let connector = tls::Connector::new(&url, tls, refusal.clone())?;
-        let endpoint = Endpoint::from(url)
+        let endpoint = Endpoint::from(target::plain(&url)?)
+            .origin(url)
             .connect_timeout(timeouts.connect)
             .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
         let channel = Reopening::new(endpoint.connect_with_connector(connector).await?, refusal);

@@ -46,6 +46,15 @@ pub(super) fn parse(url: &str) -> Result<Uri, InvalidUrl> {
     Ok(uri)
 }
 
+/// The same server for who opens connections to it without speaking TLS: tonic
+/// leaves that to us, but refuses `https` then, where it is built with any TLS.
+pub(super) fn plain(url: &Uri) -> Result<Uri, InvalidUrl> {
+    let host = url.host().ok_or(InvalidUrl::Form)?;
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let uri = Uri::builder().scheme("http").authority(format!("{host}:{port}")).path_and_query("/").build();
+    uri.map_err(|_| InvalidUrl::Form)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -114,7 +114,14 @@ async fn a_lost_end_is_noticed(lost: Lost, reaches: Reaches) {
     for actor in [&at_busy, &at_idle] {
         until("it has found the database again", async || actor.who_am_i().await.is_ok()).await;
     }
-    let three = at_busy.issue("ada", "minted in the lost history", &[]).await;
+    // What was cut off as well, connections for changes notice when they are used.
+    let mut three = None;
+    until("it changes something again", async || {
+        three = at_busy.try_issue(issue_request("ada", "minted in the lost history", &[])).await.ok();
+        three.is_some()
+    })
+    .await;
+    let three = three.expect("it was issued");
     match lost {
         Lost::ARevocation => drop(at_busy.revoke(&one.token.token_id).await.unwrap()),
         Lost::MintsAlone => drop(at_busy.issue("ada", "another", &[]).await),
