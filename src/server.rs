@@ -37,7 +37,7 @@ use self::{
 use crate::{
     authority::{Authority, Refusals, bootstrap},
     caller::Callers,
-    domain::keys::Keys,
+    domain::{credential::Forms, keys::Keys},
     grpc, http,
     introspection::{self, Bcrypt, Introspector},
     keys::KeysAtHand,
@@ -196,14 +196,8 @@ impl Server {
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
         let Foundation { store, keys, bcrypt } = Foundation::lay(store, settings).await?;
         let rules = settings.rules()?;
-        bootstrap::apply_policy(&store, settings.policy.clone()).await?;
-        let admin_token_file = settings.admin_token_file();
-        if bootstrap::ensure_admin(&store, &keys, &bcrypt, &rules.forms, &admin_token_file).await? {
-            tracing::info!(file = %admin_token_file.display(), "the first administrator's token is in this file");
-        }
+        prepare(settings, &store, &keys, &bcrypt, &rules.forms).await?;
         let master_key_file = settings.master_key_file();
-        let current = keys.current().map_err(bootstrap::Error::from)?.id();
-        tracing::info!(file = %master_key_file.display(), %current, "master keys loaded");
         let signing_key_lifetime = settings.sessions.signing_key_lifetime.0;
         let signing_key = signing::Age::default();
         signing::ensure(&store, &keys, signing_key_lifetime, &signing_key).await?;
@@ -225,12 +219,8 @@ impl Server {
             confirmations: Confirmations::new(&meters),
         });
         let introspector = Arc::new(introspector);
-        let callers = Callers::new(
-            introspector.clone(),
-            settings.grpc.max_calls_per_caller,
-            settings.openness(),
-            settings.certificate_roles()?,
-        );
+        let (max_calls, roles) = (settings.grpc.max_calls_per_caller, settings.certificate_roles()?);
+        let callers = Callers::new(introspector.clone(), max_calls, settings.openness(), roles);
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
         let grpc_listener = listen(settings.grpc.listen).await?;
@@ -282,18 +272,11 @@ impl Server {
             .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
-        let terms = Terms {
-            age: match settings.grpc.max_connection_age {
-                SpanOrNever::Span(age) => Some(age.0),
-                SpanOrNever::Never => None,
-            },
-            grace: settings.grpc.max_connection_age_grace.0,
-        };
-        let grpc_listener = Listener::new(grpc_listener, grpc_tls);
-        let grpc = serve(grpc_listener, service, http2(&settings.grpc), terms, stop.clone());
-        let http_listener = Listener::new(http_listener, http_tls);
-        let terms = Terms { age: None, ..terms };
-        let http = serve(http_listener, http::routes(is_ready, meters.clone()), http1(), terms, stop.clone());
+        let terms = terms(&settings.grpc);
+        let grpc = Listener::new(grpc_listener, grpc_tls);
+        let grpc = serve(grpc, service, http2(&settings.grpc), terms, stop.clone());
+        let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
+        let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -389,6 +372,34 @@ fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> 
 #[expect(clippy::disallowed_methods, reason = "this is the edge: it is told, and nothing is decided by it")]
 fn start_time() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Sees to it that the policy and an administrator are there, as the settings have
+/// them.
+async fn prepare(
+    settings: &Settings,
+    store: &Store,
+    keys: &Keys,
+    bcrypt: &Bcrypt,
+    forms: &Forms,
+) -> Result<(), StartError> {
+    bootstrap::apply_policy(store, settings.policy.clone()).await?;
+    let admin_token_file = settings.admin_token_file();
+    if bootstrap::ensure_admin(store, keys, bcrypt, forms, &admin_token_file).await? {
+        tracing::info!(file = %admin_token_file.display(), "the first administrator's token is in this file");
+    }
+    let current = keys.current().map_err(bootstrap::Error::from)?.id();
+    tracing::info!(file = %settings.master_key_file().display(), %current, "master keys loaded");
+    Ok(())
+}
+
+/// How long a connection may last.
+fn terms(grpc: &settings::Grpc) -> Terms {
+    let age = match grpc.max_connection_age {
+        SpanOrNever::Span(age) => Some(age.0),
+        SpanOrNever::Never => None,
+    };
+    Terms { age, grace: grpc.max_connection_age_grace.0 }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -174,7 +174,8 @@ mod tests {
             refusals.note(refused("a"));
         }
         refusals.note(refused("b"));
-        let counts: Vec<_> = refusals.0.lock().unwrap().values().map(|counted| counted.count).collect();
+        let counts: Vec<_> =
+            refusals.0.lock().expect("nobody panicked").values().map(|counted| counted.count).collect();
         assert_eq!(counts.iter().sum::<u64>(), 4);
         assert_eq!(counts.len(), 2);
     }
@@ -185,7 +186,7 @@ mod tests {
         for actor in 0..10_000 {
             refusals.note(refused(&actor.to_string()));
         }
-        let all = refusals.0.lock().unwrap();
+        let all = refusals.0.lock().expect("nobody panicked");
         assert_eq!(all.len(), MAX_KINDS + 1);
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 10_000);
     }

@@ -8,6 +8,7 @@ use crate::proto::v1;
 use super::{
     Error,
     connection::Session,
+    console::print_line,
     paging::{self, LimitArgs},
     values::parse_time,
     view::{AuditEventView, AuditEventsListed},
@@ -126,7 +127,7 @@ async fn export(ExportArgs { filter }: ExportArgs, session: &Session) -> Result<
             v1::ListAuditEventsRequest { page_size: page.page_size, page_token: page.page_token, ..request.clone() };
         let response = session.call(session.client.audit().list_audit_events(request)).await?;
         for event in response.events {
-            session.console.show_line(&AuditEventView::from(event))?;
+            print_line(&AuditEventView::from(event))?;
         }
         Ok(response.next_page_token)
     })

@@ -47,11 +47,6 @@ impl Console {
         .map_err(Error::Write)
     }
 
-    /// Shows one of many results, on a line for programs.
-    pub(super) fn show_line(self, value: &impl Serialize) -> Result<(), Error> {
-        write(&escaped_json(value)).map_err(Error::Write)
-    }
-
     /// Shows a new secret with what it belongs to, this once.
     pub(super) fn show_minted(self, minted: &Minted<impl Record>) -> Result<(), Error> {
         match self.format {
@@ -86,6 +81,11 @@ impl Console {
 fn complain(text: &str) {
     // Nowhere is left to complain to where standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Shows one of many results, on a line for programs.
+pub(super) fn print_line(value: &impl Serialize) -> Result<(), Error> {
+    write(&escaped_json(value)).map_err(Error::Write)
 }
 
 /// Prints text as it is: a script that this program itself made.

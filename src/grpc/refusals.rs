@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn whatever_changes_something_is_in_the_table() {
-        let descriptors = prost_types::FileDescriptorSet::decode(crate::proto::DESCRIPTOR_SET).unwrap();
+        let descriptors =
+            prost_types::FileDescriptorSet::decode(crate::proto::DESCRIPTOR_SET).expect("they can be read");
         for service in descriptors.file.iter().flat_map(|file| &file.service) {
             for method in &service.method {
                 let path = format!("/token_authority.v1.{}/{}", service.name(), method.name());

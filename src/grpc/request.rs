@@ -178,7 +178,9 @@ where
                     let response = match recognize(&callers, &mut request, call, operation).await {
                         // Its place is taken until it is answered.
                         Ok(_place) => {
-                            attempt.iter_mut().for_each(|attempt| begin(attempt, &mut request));
+                            if let Some(attempt) = &mut attempt {
+                                begin(attempt, &mut request);
+                            }
                             inner.call(request).await?
                         }
                         Err(refusal) => refuse(request, &refusal),

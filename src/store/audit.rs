@@ -129,7 +129,7 @@ impl Snapshot {
     ) -> Result<Vec<Entry>, Error> {
         let AuditFilter { account_id, actor, action, target, request_id, refused, start, end, oldest_first } = filter;
         let at = |time: &Timestamp| first_at(*time);
-        let after = after.map(|after| after.uuid());
+        let after = after.map(AuditId::uuid);
         let fits = Condition::all()
             .add_option(account_id.as_ref().map(|id| Column::AccountId.eq(id)))
             .add_option(actor.as_ref().map(|actor| Column::Actor.eq(actor)))
