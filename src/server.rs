@@ -14,6 +14,7 @@ mod retention;
 mod signing;
 pub mod tls;
 mod uses;
+mod writer;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -32,6 +33,7 @@ use self::{
     connections::{Terms, serve},
     listener::Listener,
     tls::{Speaks, Tls},
+    writer::Writer,
 };
 
 use crate::{
@@ -122,8 +124,8 @@ pub struct Server {
     bcrypt: Bcrypt,
     stop: CancellationToken,
     following: JoinHandle<()>,
-    uses: uses::Writer,
-    refusals: refusals::Writer,
+    uses: Writer,
+    refusals: Writer,
     audit_stream: Option<audit_stream::Stream>,
     meters: Meters,
     measured: Arc<metrics::Measured>,
@@ -241,10 +243,10 @@ impl Server {
         tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
         let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
-        let uses = uses::Writer::start(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
+        let uses = uses::write_down(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
         let refused = Refusals::default();
-        let refusals = refusals::Writer::start(store.clone(), refused.clone(), settings.audit.refusal_interval.0);
+        let refusals = refusals::write_down(store.clone(), refused.clone(), settings.audit.refusal_interval.0);
 
         let measured = Arc::new(metrics::Measured {
             store: store.clone(),

@@ -102,7 +102,7 @@ impl Throttle {
             transaction.abandon().await?;
             return Ok(None);
         }
-        transaction.commit_counted(Vec::new()).await?;
+        transaction.commit_told(Vec::new()).await?;
         let [user, address] = if first.name == buckets.user.name {
             [first_counted, second_counted]
         } else {
@@ -126,7 +126,7 @@ impl Throttle {
             for (bucket, counted) in charge.ordered() {
                 transaction.refund_attempt(bucket, counted.window_start).await?;
             }
-            transaction.commit_counted(Vec::new()).await
+            transaction.commit_told(Vec::new()).await
         });
         if let Err::<_, store::Error>(error) = refunded.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "an attempt to sign in was not given back");
@@ -194,7 +194,7 @@ impl Throttle {
             );
             events.push(event);
         }
-        Ok(transaction.commit_counted(events).await?)
+        Ok(transaction.commit_told(events).await?)
     }
 
     fn buckets(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Buckets {
@@ -219,11 +219,11 @@ async fn try_tell_failure(store: &Store, charge: &Charge, event: Event) -> Resul
         }
     }
     if !is_first {
-        return transaction.commit_counted(Vec::new()).await;
+        return transaction.commit_told(Vec::new()).await;
     }
     let from = network(charge.from);
     tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
-    transaction.commit_counted(vec![event]).await
+    transaction.commit_told(vec![event]).await
 }
 
 impl Charge {

@@ -3,40 +3,15 @@
 
 use std::time::Duration;
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use super::writer::Writer;
 use crate::{authority::Refusals, store::Store};
 
-/// How long the last writing may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Writes refusals down, in a task of its own.
-#[derive(Debug)]
-pub(super) struct Writer {
-    task: JoinHandle<()>,
-    calls_ended: CancellationToken,
-}
-
-impl Writer {
-    /// Writes at each interval from now on.
-    pub(super) fn start(store: Store, refusals: Refusals, every: Duration) -> Self {
-        let calls_ended = CancellationToken::new();
-        let task = tokio::spawn(run(store, refusals, every, calls_ended.clone()));
-        Self { task, calls_ended }
-    }
-
-    /// Writes a last time. No call is in flight any more.
-    pub(super) async fn end(mut self) {
-        self.calls_ended.cancel();
-        if timeout(END_TIMEOUT, &mut self.task).await.is_err() {
-            tracing::warn!("the audit trail was not told in time of the last refusals");
-            self.task.abort();
-        }
-    }
+/// Writes refusals down at each interval from now on.
+pub(super) fn write_down(store: Store, refusals: Refusals, every: Duration) -> Writer {
+    Writer::start("refusals", |calls_ended| run(store, refusals, every, calls_ended))
 }
 
 async fn run(store: Store, refusals: Refusals, every: Duration, calls_ended: CancellationToken) {

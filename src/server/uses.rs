@@ -4,43 +4,18 @@
 
 use std::time::Duration;
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::writer::Writer;
 use crate::{
     introspection::Uses,
     store::{self, MAX_USES, Store},
 };
 
-/// How long the last writing may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Writes uses down, in a task of its own.
-#[derive(Debug)]
-pub(super) struct Writer {
-    task: JoinHandle<()>,
-    calls_ended: CancellationToken,
-}
-
-impl Writer {
-    /// Writes at each interval from now on.
-    pub(super) fn start(store: Store, uses: Uses, every: Duration) -> Self {
-        let calls_ended = CancellationToken::new();
-        let task = tokio::spawn(run(store, uses, every, calls_ended.clone()));
-        Self { task, calls_ended }
-    }
-
-    /// Writes a last time. No call is in flight any more.
-    pub(super) async fn end(mut self) {
-        self.calls_ended.cancel();
-        if timeout(END_TIMEOUT, &mut self.task).await.is_err() {
-            tracing::warn!("the last uses were not written in time, and are lost");
-            self.task.abort();
-        }
-    }
+/// Writes uses down at each interval from now on.
+pub(super) fn write_down(store: Store, uses: Uses, every: Duration) -> Writer {
+    Writer::start("uses", |calls_ended| run(store, uses, every, calls_ended))
 }
 
 async fn run(store: Store, uses: Uses, every: Duration, calls_ended: CancellationToken) {

@@ -12,7 +12,7 @@ use sea_orm::{
     Statement, prelude::Expr,
 };
 
-use super::{Error, Event, Snapshot, Store, Transaction, convert, entity};
+use super::{Error, Snapshot, Store, Transaction, convert, entity};
 use crate::domain::{
     attempts::{BucketName, window_end},
     time::Timestamp,
@@ -147,10 +147,5 @@ impl Transaction {
             .exec(self.connection())
             .await?;
         Ok(noted.rows_affected > 0)
-    }
-
-    /// Commits what was counted, and what the audit trail is told of it.
-    pub async fn commit_counted(self, events: Vec<Event>) -> Result<(), Error> {
-        self.commit_told(events).await
     }
 }
