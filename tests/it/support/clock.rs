@@ -2,7 +2,8 @@
 //! while it runs. PostgreSQL's clock and the monotonic ones stay true.
 
 use std::{
-    fs,
+    fs::OpenOptions,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -25,7 +26,9 @@ impl WallClock {
 
     /// Moves the clock, of a process that runs as well.
     pub(crate) fn put_off_by(&self, seconds: i64) {
-        fs::write(self.offset(), seconds.to_ne_bytes()).expect("the offset is written");
+        // In place: who has the file mapped reads it at any time.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.offset());
+        file.and_then(|file| file.write_all_at(&seconds.to_ne_bytes(), 0)).expect("the offset is written");
     }
 
     /// Gives a command this clock.

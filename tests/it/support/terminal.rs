@@ -1,11 +1,18 @@
 //! The command line, as somebody types it.
 
 use std::{
+    fs::File,
     io::{Read as _, Write as _},
     process::{Command, Output, Stdio},
 };
 
-use super::{Database, Process, process::command};
+use rustix::{
+    io::Errno,
+    pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
+
+use super::{Database, Process, process::command, wait::until_blocking};
 
 /// Somebody who runs commands against a server, with a credential in the
 /// environment.
@@ -56,32 +63,39 @@ impl<'a> Terminal<'a> {
     }
 
     /// Runs a command on a terminal, where each line is typed when its prompt is
-    /// there; what the terminal showed is the output.
+    /// there and what is typed is not shown; what the terminal showed is the output.
     pub(crate) fn typed(&self, arguments: &[&str], lines: &[(&str, &str)]) -> Ran {
+        let mut keyboard = pseudo_terminal();
         let typed = self.command(arguments);
-        let words = std::iter::once(typed.get_program()).chain(typed.get_args());
-        let words: Vec<_> = words.map(|word| word.to_str().expect("UTF-8")).collect();
-        // util-linux's, which gives a command a terminal.
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+        // util-linux's: the command's own terminal is the one that it is given.
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait"]).arg(typed.get_program()).args(typed.get_args());
         for (name, value) in typed.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
-        let (mut keyboard, mut screen) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let terminal = ioctl_tiocgptpeer(&keyboard, OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("its other side");
+        let [stdin, stdout] = [(); 2].map(|()| terminal.try_clone().expect("a descriptor"));
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(terminal).spawn().expect("setsid runs");
+        // It holds the terminal's side, which is to be closed once the child has ended.
+        drop(command);
         let mut shown = Vec::new();
         for (prompt, line) in lines {
             while !shown.ends_with(prompt.as_bytes()) {
                 let mut byte = [0];
-                screen.read_exact(&mut byte).expect("it asks");
+                keyboard.read_exact(&mut byte).expect("it asks");
                 shown.extend(byte);
             }
+            until_blocking("nothing is echoed", || {
+                !tcgetattr(&keyboard).unwrap().local_modes.contains(LocalModes::ECHO)
+            });
             writeln!(keyboard, "{line}").expect("it reads");
         }
-        screen.read_to_end(&mut shown).expect("the terminal can be read");
+        // Linux says EIO, not the end, where the other side is closed.
+        let end = keyboard.read_to_end(&mut shown).expect_err("a terminal has no end");
+        assert_eq!(end.raw_os_error(), Some(Errno::IO.raw_os_error()), "{end}");
         let status = child.wait().expect("it ends");
         Ran {
             code: status.code().expect("it ends by itself"),
@@ -96,6 +110,13 @@ impl<'a> Terminal<'a> {
         command.env("TOKEN_AUTHORITY_URL", self.process.url()).env("TOKEN_AUTHORITY_TOKEN", &self.credential);
         command
     }
+}
+
+/// The side of a new terminal at which somebody sits.
+fn pseudo_terminal() -> File {
+    let side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+    grantpt(&side).and_then(|()| unlockpt(&side)).expect("it is ours");
+    side.into()
 }
 
 /// Runs a command to its end.

@@ -15,3 +15,12 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(EVERY).await;
     }
 }
+
+/// The same, outside a runtime.
+pub(crate) fn until_blocking(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "this did not come about: {what}");
+        std::thread::sleep(EVERY);
+    }
+}
