@@ -32,6 +32,17 @@ impl Scope {
     }
 }
 
+/// Text that is not a list of scopes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MalformedScopes {
+    /// One of them is not a scope.
+    #[error(transparent)]
+    Scope(#[from] MalformedScope),
+    /// There are too many.
+    #[error("at most {MAX_SCOPES} scopes are wanted")]
+    TooMany,
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -95,6 +106,28 @@ impl Scopes {
     }
 }
 
+/// Separated by spaces (RFC 6749, section 3.3).
+impl FromStr for Scopes {
+    type Err = MalformedScopes;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let scopes: Vec<Scope> =
+            text.split(' ').filter(|scope| !scope.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+        if scopes.len() > MAX_SCOPES { Err(MalformedScopes::TooMany) } else { Ok(scopes.into_iter().collect()) }
+    }
+}
+
+/// Separated by spaces (RFC 6749, section 3.3).
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{scope}")?;
+        }
+        Ok(())
+    }
+}
+
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         let mut scopes: Vec<_> = scopes.into_iter().collect();
@@ -119,5 +152,15 @@ mod tests {
         for bad in ["", "a b", "a\"b", "a\\b", "é", "a\n", "\u{200b}", &"a".repeat(129)] {
             assert_eq!(bad.parse::<Scope>(), Err(MalformedScope), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn lists_are_separated_by_spaces() {
+        let read = |text: &str| text.parse::<Scopes>().map(|scopes| scopes.to_string());
+        assert_eq!(read("write read  write "), Ok("read write".to_owned()));
+        assert_eq!((read(""), read(" ")), (Ok(String::new()), Ok(String::new())));
+        assert_eq!(read("read\twrite"), Err(MalformedScopes::Scope(MalformedScope)));
+        let many: Vec<_> = (0..=MAX_SCOPES).map(|number| format!("s{number}")).collect();
+        assert_eq!(read(&many.join(" ")), Err(MalformedScopes::TooMany));
     }
 }
