@@ -12,7 +12,7 @@ use crate::{
     authority::{Authority, Refusals},
     caller::{Callers, Peer, Place, Presented, Refusal, RequestId},
     domain::{
-        caller::{Call, Entrance, Operation},
+        caller::{Call, Caller, Entrance, Operation},
         certificate::ClientCertificate,
         forwarded::TrustedProxies,
         network::ClientAddress,
@@ -125,7 +125,11 @@ impl Doors {
 
     /// Answers one inquiry; what is wrong with a request is told to confirmed callers
     /// alone.
-    pub(super) async fn judge(&self, visitor: &Visitor, inquiry: Result<Inquiry, Trouble>) -> Result<Verdict, Trouble> {
+    pub(super) async fn judge(
+        &self,
+        visitor: &Visitor,
+        inquiry: Result<Inquiry, Trouble>,
+    ) -> Result<(Caller, Verdict), Trouble> {
         let inquiry = match inquiry {
             Ok(inquiry) => inquiry,
             Err(trouble) => {
@@ -133,12 +137,12 @@ impl Doors {
                 return Err(trouble);
             }
         };
-        let (_, verdicts) = self.callers.ask(visitor, Operation::Introspect, &[inquiry]).await?;
+        let (permit, verdicts) = self.callers.ask(visitor, Operation::Introspect, &[inquiry]).await?;
         let verdict = verdicts.into_iter().next().expect("one inquiry has one verdict")?;
         if let Verdict::Inactive(reason) = &verdict {
             tracing::debug!(?reason, "inactive");
         }
-        Ok(verdict)
+        Ok((permit.into_caller(), verdict))
     }
 
     /// Lets in who may do this, or else anybody where the settings open it.

@@ -1,4 +1,5 @@
-//! `POST /oauth2/introspect` (RFC 7662): what is inactive looks alike, to all.
+//! `POST /oauth2/introspect` (RFC 7662): what is inactive looks alike, to all. The
+//! answer is signed where it is asked for so (RFC 9701).
 
 use std::sync::Arc;
 
@@ -6,7 +7,11 @@ use axum::{
     Json,
     body::Body,
     extract::{Request, State},
-    http::request::Parts,
+    http::{
+        HeaderMap,
+        header::{ACCEPT, CONTENT_TYPE},
+        request::Parts,
+    },
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
@@ -29,6 +34,9 @@ use crate::{
     },
     introspection::{Active, Inquiry, Verdict},
 };
+
+/// The media type of a signed answer.
+const SIGNED: &str = "application/token-introspection+jwt";
 
 /// What a resource server is told (section 2.2), and some that are ours.
 #[derive(Serialize)]
@@ -62,9 +70,26 @@ pub(super) async fn introspect(State(doors): State<Arc<Doors>>, request: Request
 
 async fn answer(doors: &Doors, head: &Parts, shown: &Shown, body: Body) -> Result<Response, Trouble> {
     let (visitor, _place) = doors.let_in(shown, doors.call(head)).await?;
-    let verdict = doors.judge(&visitor, inquiry(head, body).await).await?;
+    let (caller, verdict) = doors.judge(&visitor, inquiry(head, body).await).await?;
     let told = members(&verdict, doors.metadata.issuer());
-    Ok(Json(told).into_response())
+    if !wants_it_signed(&head.headers) {
+        return Ok(Json(told).into_response());
+    }
+    let signed = doors.authority.sign_answer(&caller.name(), &told, doors.introspector.now())?;
+    Ok(([(CONTENT_TYPE, SIGNED)], signed).into_response())
+}
+
+/// Whether `Accept` names the media type of signed answers (RFC 9701, section 4),
+/// and does not say that it is not wanted. Whoever takes anything gets plain JSON.
+fn wants_it_signed(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_meant = parts.next().is_some_and(|named| named.eq_ignore_ascii_case(SIGNED));
+        let mut weights = parts.filter_map(|parameter| parameter.split_once('='));
+        is_meant && !weights.any(|(name, weight)| name.eq_ignore_ascii_case("q") && weight.parse() == Ok(0.0_f32))
+    })
 }
 
 async fn inquiry(head: &Parts, body: Body) -> Result<Inquiry, Trouble> {
@@ -124,4 +149,20 @@ pub(super) fn kind(kind: Kind) -> &'static str {
 /// nobody believes in what has ended.
 fn seconds(time: Timestamp) -> i64 {
     time.as_micros().div_euclid(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_answer_is_asked_for_by_name() {
+        let asks = |accept: &str| wants_it_signed(&HeaderMap::from_iter([(ACCEPT, accept.parse().expect("ASCII"))]));
+        for yes in [SIGNED, "application/json;q=0.5, Application/Token-Introspection+JWT ; q=0.1"] {
+            assert!(asks(yes), "{yes}");
+        }
+        for no in ["*/*", "application/*", "application/jwt", "", "application/token-introspection+jwt;q=0.0"] {
+            assert!(!asks(no), "{no}");
+        }
+    }
 }

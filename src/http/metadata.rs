@@ -11,6 +11,7 @@ use axum::{
 };
 
 use super::{door::Doors, trouble::Trouble};
+use crate::domain::signing::PublicKey;
 
 const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 
@@ -47,9 +48,18 @@ pub(super) async fn metadata(State(doors): State<Arc<Doors>>) -> Response {
 
 pub(super) async fn jwks(State(doors): State<Arc<Doors>>) -> Response {
     match doors.authority.jwks().await {
-        Ok(jwks) => ([(CONTENT_TYPE, JWK_SET)], jwks.to_string()).into_response(),
+        Ok(jwks) => ([(CONTENT_TYPE, JWK_SET)], with_answers(&jwks, doors.authority.answer_keys())).into_response(),
         Err(error) => Trouble::from(error).plain(),
     }
+}
+
+/// The keys that sign the tokens of sessions, and those that sign answers.
+fn with_answers(jwks: &str, answers: Vec<PublicKey>) -> String {
+    let mut jwks: serde_json::Value = serde_json::from_str(jwks).expect("it was written here");
+    if let Some(keys) = jwks["keys"].as_array_mut() {
+        keys.extend(answers.iter().map(PublicKey::jwk));
+    }
+    jwks.to_string()
 }
 
 /// Section 2: it has no query and no fragment.
@@ -73,6 +83,7 @@ fn document(issuer: &str, takes_certificates: bool) -> serde_json::Value {
         "grant_types_supported": [],
         "introspection_endpoint": format!("{base}/oauth2/introspect"),
         "introspection_endpoint_auth_methods_supported": introspection_ways,
+        "introspection_signing_alg_values_supported": ["EdDSA"],
         "revocation_endpoint": format!("{base}/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": ways,
     })

@@ -115,7 +115,7 @@ async fn answer(doors: &Doors, head: &Parts, body: Body) -> Result<Response, Tro
         Ok(Asked { version, audiences, token }) => (version, audiences, Ok(inquiry(token, &doors.kubernetes))),
         Err(trouble) => (VERSIONS[0], None, Err(trouble)),
     };
-    let verdict = doors.judge(&visitor, inquiry).await?;
+    let (_, verdict) = doors.judge(&visitor, inquiry).await?;
     let status = status(&verdict, audiences.as_deref(), &doors.kubernetes);
     Ok(Json(Reviewed { api_version: version, kind: KIND, status }).into_response())
 }

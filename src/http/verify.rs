@@ -86,7 +86,8 @@ async fn answer(doors: &Doors, head: &Parts) -> Result<Response, Trouble> {
             required_scopes,
         },
     });
-    Ok(match doors.judge(&visitor, inquiry).await? {
+    let (_, verdict) = doors.judge(&visitor, inquiry).await?;
+    Ok(match verdict {
         Verdict::Inactive(_) => unauthenticated(INVALID_TOKEN, "CREDENTIAL_INVALID", "the credential is not good"),
         Verdict::Active(active) if !active.missing.is_empty() => forbidden(&active.missing),
         Verdict::Active(active) => (StatusCode::OK, identity(&active)).into_response(),

@@ -279,7 +279,7 @@ async fn a_stranger_is_refused_before_its_body() {
     );
     let answer = http.raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    let headers = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "a".repeat(100_000));
+    let headers = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "a".repeat(200_000));
     let answer = http.raw(headers.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     server.end().await;

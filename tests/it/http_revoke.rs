@@ -121,6 +121,7 @@ async fn the_metadata_says_where_to_go() {
         "grant_types_supported": [],
         "introspection_endpoint": "https://auth.example.org/oauth2/introspect",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "Bearer"],
+        "introspection_signing_alg_values_supported": ["EdDSA"],
         "revocation_endpoint": "https://auth.example.org/oauth2/revoke",
         "revocation_endpoint_auth_methods_supported": ["client_secret_basic"],
     });

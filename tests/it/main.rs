@@ -37,6 +37,7 @@ mod http_nginx;
 mod http_openapi;
 mod http_revoke;
 mod http_sessions;
+mod http_signed_answers;
 mod http_token_review;
 mod http_verify;
 mod import_command;
