@@ -50,6 +50,7 @@ mod retention;
 mod revocation;
 mod revoke_all_tokens;
 mod revoke_token;
+mod rolling_restart;
 mod rotate_token;
 mod self_service;
 mod service_credentials;
