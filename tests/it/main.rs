@@ -30,6 +30,7 @@ mod faults_outage;
 mod faults_paused;
 mod faults_silence;
 mod forks;
+mod gateway_traces;
 mod host_commands;
 mod import_command;
 mod import_tokens;
