@@ -122,7 +122,9 @@ pub struct Server {
     http_address: SocketAddr,
     store: Store,
     bcrypt: Bcrypt,
+    leaving: CancellationToken,
     stop: CancellationToken,
+    delay: Duration,
     following: JoinHandle<()>,
     uses: Writer,
     refusals: Writer,
@@ -230,11 +232,11 @@ impl Server {
         let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;
         let http_address = local_address(&http_listener, settings.http.listen)?;
 
-        let stop = CancellationToken::new();
+        let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
-        tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
+        tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
         let age = signing_key.clone();
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
@@ -284,7 +286,9 @@ impl Server {
             http_address,
             store,
             bcrypt,
+            leaving,
             stop,
+            delay: settings.shutdown.delay.0,
             following,
             uses,
             refusals,
@@ -313,7 +317,8 @@ impl Server {
         self.bcrypt.runs()
     }
 
-    /// Runs until `ended` does, or a server fails; then finishes what is in
+    /// Runs until `ended` does, or a server fails. Then tells those who ask for its
+    /// health that it goes, gives them `shutdown.delay`, and finishes what is in
     /// flight.
     pub async fn run_until(mut self, ended: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::select! {
@@ -321,6 +326,11 @@ impl Server {
             result = &mut self.grpc => return Ok(result?),
             result = &mut self.http => return Ok(result?),
             result = &mut self.following => return Ok(result?),
+        }
+        self.leaving.cancel();
+        if !self.delay.is_zero() {
+            tracing::info!(delay = ?self.delay, "ending: health checks are told first, and calls taken meanwhile");
+            tokio::time::sleep(self.delay).await;
         }
         tracing::info!("ending: what is in flight is finished first");
         self.stop.cancel();

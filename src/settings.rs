@@ -57,6 +57,8 @@ pub struct Settings {
     pub retention: Retention,
     /// The audit trail.
     pub audit: Audit,
+    /// How the server ends.
+    pub shutdown: Shutdown,
     /// The log.
     pub log: Log,
     /// Traces and metrics.
@@ -317,6 +319,15 @@ pub struct Retention {
     pub audit: Span,
     /// How often it is looked for what to remove.
     pub interval: Span,
+}
+
+/// How the server ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// How long it goes on as before once it is told to end, while health checks and
+    /// `/readyz` say no already: until balancers that go by them send no more.
+    pub delay: Span,
 }
 
 /// The audit trail.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
-    Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
+    Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
 };
 use crate::domain::policy::Document;
 
@@ -28,6 +28,7 @@ impl Default for Settings {
             introspection: Introspection::default(),
             retention: Retention::default(),
             audit: Audit::default(),
+            shutdown: Shutdown::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             policy: Document::default(),
@@ -153,6 +154,12 @@ impl Default for Retention {
 impl Default for Audit {
     fn default() -> Self {
         Self { refusal_interval: Span(Duration::from_mins(1)), stdout: false }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { delay: Span(Duration::ZERO) }
     }
 }
 
