@@ -62,9 +62,12 @@ install_into() {
     fi
 }
 
-# from_pypi PACKAGE==VERSION DIRECTORY
+# from_pypi PACKAGE==VERSION DIRECTORY [SHA256...]
+# With digests, only a file that has one of them is installed, and nothing that
+# it depends on.
 from_pypi() {
-    local package=$1 directory=$2 python=python3
+    local package=$1 directory=$2 python=python3 requirement status=0
+    shift 2
     if ! python3 -m pip --version >/dev/null 2>&1; then
         if python3 -m venv "$directory/.venv" >/dev/null 2>&1; then
             python=$directory/.venv/bin/python3
@@ -76,9 +79,13 @@ from_pypi() {
         fi
     fi
     say "installing $package (PyPI)"
+    requirement=$(mktemp)
+    printf '%s%s\n' "$package" "${*/#/ --hash=sha256:}" >"$requirement"
     PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        quietly "$python" -m pip install --quiet --no-input --target "$directory" "$package" || return 1
-    rm -rf "$directory/.venv"
+        quietly "$python" -m pip install --quiet --no-input --target "$directory" ${1+--no-deps} \
+        --requirement "$requirement" || status=$?
+    rm -rf "$requirement" "$directory/.venv"
+    return "$status"
 }
 
 # Installed where there is no Go, or an older one than is needed.
