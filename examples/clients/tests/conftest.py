@@ -5,7 +5,7 @@ import pathlib
 import shlex
 
 import pytest
-from support import Authority, Example, StandIn
+from support import Authority, Example, StandIn, Tls
 
 
 def pytest_addoption(parser):
@@ -21,11 +21,24 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    binary = pathlib.Path(os.environ["TOKEN_AUTHORITY_BINARY"]).resolve()
+def binary():
+    return pathlib.Path(os.environ["TOKEN_AUTHORITY_BINARY"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def authority(binary, tmp_path_factory):
     authority = Authority(binary, tmp_path_factory.mktemp("authority"))
     yield authority
     authority.stop()
+
+
+@pytest.fixture(scope="session")
+def secure(binary, tmp_path_factory):
+    """Another authority, which speaks TLS alone."""
+    directory = tmp_path_factory.mktemp("secure")
+    secure = Authority(binary, directory, Tls(directory))
+    yield secure
+    secure.stop()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import threading
 import time
 
 import grpc
+import trustme
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -82,8 +83,8 @@ class Program:
 class Authority:
     """The real service, on an embedded database in a directory of its own."""
 
-    def __init__(self, binary, directory: pathlib.Path):
-        self.binary, self.directory = binary, directory
+    def __init__(self, binary, directory: pathlib.Path, tls: "Tls | None" = None):
+        self.binary, self.directory, self.tls = binary, directory, tls
         self.grpc, self.http = "127.0.0.1:0", "127.0.0.1:0"
         self.secrets = []
         self.start()
@@ -96,6 +97,7 @@ class Authority:
             TOKEN_AUTHORITY__HTTP__LISTEN=self.http,
             TOKEN_AUTHORITY__CREDENTIALS__BCRYPT_COST=4,
             TOKEN_AUTHORITY__LOG__FORMAT="json",
+            **(self.tls.settings if self.tls else {}),
             **variables,
         )
 
@@ -109,11 +111,12 @@ class Authority:
 
     @property
     def url(self):
-        return f"http://{self.grpc}"
+        return f"{'https' if self.tls else 'http'}://{self.grpc}"
 
     def _run(self, *arguments):
         token = self.directory / "data" / "admin.token"
-        command = [self.binary, "--url", self.url, "--token-file", token, *arguments]
+        options = ["--ca-file", self.tls.authority] if self.tls else []
+        command = [self.binary, "--url", self.url, "--token-file", token, *options, *arguments]
         return subprocess.run(command, env=self._environment(), check=True, capture_output=True, text=True).stdout
 
     def service(self, name, role):
@@ -136,6 +139,24 @@ class Authority:
 
     def revoke(self, token_id):
         self._run("token", "revoke", token_id)
+
+
+class Tls:
+    """A certificate for 127.0.0.1, and the authority that vouches for it."""
+
+    def __init__(self, directory: pathlib.Path):
+        self.authority = directory / "ca.pem"
+        issuer = trustme.CA()
+        issuer.cert_pem.write_to_path(self.authority)
+        issued = issuer.issue_cert("127.0.0.1")
+        chain, key = directory / "tls.crt", directory / "tls.key"
+        for pem in issued.cert_chain_pems:
+            pem.write_to_path(chain, append=True)
+        issued.private_key_pem.write_to_path(key)
+        self.settings = {
+            "TOKEN_AUTHORITY__GRPC__TLS__CERTIFICATE_FILE": chain,
+            "TOKEN_AUTHORITY__GRPC__TLS__PRIVATE_KEY_FILE": key,
+        }
 
 
 class Example:

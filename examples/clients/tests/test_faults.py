@@ -96,8 +96,7 @@ def test_an_answer_that_cannot_be_lets_nobody_in(misled, stand_in, answer):
     is_unavailable(misled.bearer("dt_token"))
 
 
-def test_an_outage_is_survived(example, authority):
-    """Last of this file: the real service is away meanwhile."""
+def test_an_outage_is_survived(client, example, authority, tmp_path):
     _, token = authority.issue("ada")
     assert example.bearer(token).status == 200
     authority.stop()
@@ -106,9 +105,14 @@ def test_an_outage_is_survived(example, authority):
             is_unavailable(example.bearer(token))
         is_unavailable(example.bearer("dt_nonsense"))
         assert example.ask("/healthz").status == 200
+        # And whoever starts meanwhile.
+        early = Example(client, tmp_path, authority.url, authority.credential)
+        is_unavailable(early.bearer(token))
     finally:
         authority.start()
-    until("it finds the authority again", lambda: example.bearer(token).status == 200)
+    for asked in example, early:
+        until("it finds the authority", lambda asked=asked: asked.bearer(token).status == 200)
+    early.program.end()
 
 
 def test_a_credential_that_may_not_ask_is_our_own_fault(client, authority, tmp_path):
