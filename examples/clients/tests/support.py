@@ -188,6 +188,20 @@ class Example:
         return self.ask(path, ("Authorization", f"Bearer {token}"), **how)
 
 
+class Resource(Example):
+    """A resource server of Spring's, which asks the authority's OAuth 2.0 door."""
+
+    def __init__(self, command, directory: pathlib.Path, authority):
+        env = environment(
+            AUTHORITY_HTTP_URL=f"http://{authority.http}",
+            AUTHORITY_CREDENTIAL=authority.credential.read_text().strip(),
+            PORT="0",
+        )
+        self.program = Program(command, directory, env)
+        port = self.program.says("Tomcat started on port ").split()[0]
+        self.address = "127.0.0.1", int(port)
+
+
 @dataclasses.dataclass
 class Answer:
     status: int

@@ -128,6 +128,6 @@ def test_requests_at_once_are_not_mixed_up(example, authority):
         assert list(pool.map(ask, accounts)) == accounts
 
 
-@pytest.mark.parametrize("path", ["/api/v1/me/", "//api/v1/me", "/api/v1/ME", "/api/v1/./me", "/api/v1/%6de"])
+@pytest.mark.parametrize("path", ["/api/v1/me/", "//api/v1/me", "/api/v1/ME", "/api/v1/./me", "/api/v1/%6de", "/api/v1/me;a=b"])
 def test_no_spelling_of_a_path_goes_round(example, path):
     assert example.ask(path).status in (301, 307, 308, 400, 401, 404)

@@ -45,6 +45,7 @@ const OPTIONS = {
     "grpc.max_reconnect_backoff_ms": 2_000,
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.keepalive_permit_without_calls": 1,
 };
 
 /** For one request, in milliseconds, however often the authority is asked for it. */
