@@ -15,6 +15,7 @@ mod retention;
 mod signing;
 pub mod tls;
 mod uses;
+mod web;
 mod writer;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -58,6 +59,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// we reset for its errors, until its connection is ended (CVE-2023-44487 and
 /// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
+/// How long a client of HTTP/1.1 may take to send the headers of a request, its
+/// idling before them included: longer than whoever asks every minute.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a collector may take for the last of what it is told.
@@ -120,7 +124,9 @@ pub struct Server {
     http_address: SocketAddr,
     store: Store,
     bcrypt: Bcrypt,
+    leaving: CancellationToken,
     stop: CancellationToken,
+    delay: Duration,
     following: JoinHandle<()>,
     uses: Writer,
     refusals: Writer,
@@ -190,7 +196,9 @@ pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, Speaks::Http2).await?;
+        let web = web::layer(settings.web_origins()?);
+        let speaks = if web.is_some() { Speaks::Both } else { Speaks::Http2 };
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, speaks).await?;
         let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let store = open(settings).await?;
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
@@ -228,11 +236,11 @@ impl Server {
         let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;
         let http_address = local_address(&http_listener, settings.http.listen)?;
 
-        let stop = CancellationToken::new();
+        let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
-        tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
+        tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
         let age = signing_key.clone();
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
@@ -265,7 +273,8 @@ impl Server {
         let through = doors::through(settings, &meters, sampling.clone());
         let http_routes = http::routes(is_ready, meters.clone(), http_doors, through);
         let max_message_bytes = settings.grpc.max_message_bytes;
-        let (routes, door) = grpc::routes(authority, introspector, callers, refused, max_message_bytes);
+        let proxies = settings.grpc_trusted_proxies()?;
+        let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
@@ -273,12 +282,13 @@ impl Server {
         let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
+            .option_layer(web)
             .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
         let terms = terms(&settings.grpc);
         let grpc = Listener::new(grpc_listener, grpc_tls);
-        let grpc = serve(grpc, service, http2(&settings.grpc), terms, stop.clone());
+        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc, speaks), terms, stop.clone());
         let http = Listener::new(http_listener, http_tls);
         let http = serve(http, http_routes, doors::http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
@@ -286,7 +296,9 @@ impl Server {
             http_address,
             store,
             bcrypt,
+            leaving,
             stop,
+            delay: settings.shutdown.delay.0,
             following,
             uses,
             refusals,
@@ -315,7 +327,8 @@ impl Server {
         self.bcrypt.runs()
     }
 
-    /// Runs until `ended` does, or a server fails; then finishes what is in
+    /// Runs until `ended` does, or a server fails. Then tells those who ask for its
+    /// health that it goes, gives them `shutdown.delay`, and finishes what is in
     /// flight.
     pub async fn run_until(mut self, ended: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::select! {
@@ -323,6 +336,11 @@ impl Server {
             result = &mut self.grpc => return Ok(result?),
             result = &mut self.http => return Ok(result?),
             result = &mut self.following => return Ok(result?),
+        }
+        self.leaving.cancel();
+        if !self.delay.is_zero() {
+            tracing::info!(delay = ?self.delay, "ending: health checks are told first, and calls taken meanwhile");
+            tokio::time::sleep(self.delay).await;
         }
         tracing::info!("ending: what is in flight is finished first");
         self.stop.cancel();
@@ -414,10 +432,19 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
     listener.local_addr().map_err(|source| StartError::Listen { address, source })
 }
 
-/// HTTP/2 alone, with every limit set: its defaults set none.
-fn http2(settings: &settings::Grpc) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+/// HTTP/2 alone, or HTTP/1.1 as well for gRPC-Web; with every limit set: their
+/// defaults set none.
+fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExecutor> {
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = match speaks {
+        Speaks::Both => builder,
+        Speaks::Http1 | Speaks::Http2 => builder.http2_only(),
+    };
     builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES as usize)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams_per_connection)

@@ -26,12 +26,12 @@ use super::{
 use crate::{
     domain::{
         account::Username,
-        credential::Kind,
         judgement::{Kinds, Question},
         network::ClientAddress,
         scope::Scopes,
         time::Timestamp,
     },
+    gateway,
     introspection::{Active, Inquiry, Verdict},
 };
 
@@ -127,22 +127,12 @@ fn members(verdict: &Verdict, issuer: &str) -> serde_json::Value {
         sub: account.id.as_str(),
         iss: issuer,
         jti: record.id.to_string(),
-        kind: kind(record.kind),
+        kind: gateway::kind(record.kind),
         label: &record.label,
         roles: account.roles.iter().map(|role| role.as_str()).collect(),
         plan: plan.as_deref(),
     };
     serde_json::to_value(answer).expect("it is text and numbers")
-}
-
-/// A kind of credential, as these doors call it.
-pub(super) fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Personal => "personal",
-        Kind::Service => "service",
-        Kind::DesktopSession => "desktop_session",
-        Kind::WebSession => "web_session",
-    }
 }
 
 /// As a NumericDate (RFC 7519, section 2): a part of a second is cut off, so that

@@ -6,7 +6,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use axum::{
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderValue,
+        HeaderMap, HeaderName, HeaderValue,
         header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, PROXY_AUTHORIZATION},
     },
     middleware::Next,
@@ -15,13 +15,10 @@ use axum::{
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
-use super::{
-    OPERATIONS,
-    trouble::Trouble,
-    verify::{API_KEY, GATEWAY_CREDENTIAL},
-};
+use super::{OPERATIONS, trouble::Trouble, verify::GATEWAY_CREDENTIAL};
 use crate::{
     caller::RequestId,
+    gateway,
     telemetry::{self, Decision, Requests, Sampling},
 };
 
@@ -75,7 +72,8 @@ pub(super) async fn through(State(through): State<Through>, mut request: Request
 
 /// So that no `Debug` of the headers shows a credential.
 fn hide(headers: &mut HeaderMap) {
-    let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, API_KEY, GATEWAY_CREDENTIAL];
+    let api_key = HeaderName::from_static(gateway::API_KEY);
+    let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, api_key, GATEWAY_CREDENTIAL];
     for (name, value) in headers.iter_mut() {
         if secret.contains(name) {
             value.set_sensitive(true);

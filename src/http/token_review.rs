@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 use super::{
     body,
     door::{Doors, Shown},
-    introspect::kind,
     trouble::Trouble,
 };
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
         judgement::{Kinds, Question},
         scope::Scopes,
     },
+    gateway,
     introspection::{Active, Inquiry, Verdict},
 };
 
@@ -170,7 +170,7 @@ fn user(active: &Active, kubernetes: &Kubernetes) -> Option<User> {
     };
     let texts = [
         ("token-id", vec![record.id.to_string()]),
-        ("kind", vec![kind(record.kind).to_owned()]),
+        ("kind", vec![gateway::kind(record.kind).to_owned()]),
         ("username", account.username.as_ref().map(Username::shown).map(ToOwned::to_owned).into_iter().collect()),
         ("scopes", scopes.iter().map(ToString::to_string).collect()),
         ("plan", plan.clone().into_iter().collect()),

@@ -1,12 +1,13 @@
 //! What are the HTTP doors made of, and how is HTTP spoken there?
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto::Builder,
 };
 
+use super::HEADER_TIMEOUT;
 use crate::{
     authority::{Authority, Refusals},
     caller::Callers,
@@ -16,9 +17,6 @@ use crate::{
     telemetry::{Meters, Requests, Sampling},
 };
 
-/// How long a client of the HTTP port may take to send the headers of a request,
-/// its idling before them included: longer than whoever asks every minute.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a request may be, in bytes: gateways pass on whatever
 /// their clients sent, cookies included.
 const MAX_HEADER_BYTES: usize = 64 * 1024;

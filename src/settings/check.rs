@@ -111,6 +111,8 @@ impl Settings {
         self.http_certificate_roles()?;
         self.http_trusted_proxies()?;
         self.kubernetes()?;
+        self.grpc_trusted_proxies()?;
+        self.web_origins()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Kubernetes, Log,
-    LogFormat, Retention, SelfService, Sessions, Settings, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
+    LogFormat, Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
+    Web,
 };
 use crate::domain::policy::Document;
 
@@ -29,6 +30,7 @@ impl Default for Settings {
             introspection: Introspection::default(),
             retention: Retention::default(),
             audit: Audit::default(),
+            shutdown: Shutdown::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             policy: Document::default(),
@@ -65,6 +67,8 @@ impl Default for Grpc {
             max_connection_age: SpanOrNever::Span(Span(Duration::from_mins(30))),
             // Longer than any call that is no stream.
             max_connection_age_grace: Span(Duration::from_secs(40)),
+            trusted_proxies: Vec::new(),
+            web: Web::default(),
             tls: Tls::default(),
             certificate_roles: Vec::new(),
         }
@@ -166,6 +170,12 @@ impl Default for Retention {
 impl Default for Audit {
     fn default() -> Self {
         Self { refusal_interval: Span(Duration::from_mins(1)), stdout: false }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { delay: Span(Duration::ZERO) }
     }
 }
 

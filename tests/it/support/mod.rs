@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub(crate) mod collector;
 pub(crate) mod contract;
 pub(crate) mod database;
+pub(crate) mod envoy;
 pub(crate) mod forge;
 pub(crate) mod gate;
 pub(crate) mod http;

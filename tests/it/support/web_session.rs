@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::OnceLock,
 };
 
@@ -13,7 +13,7 @@ use token_authority::{
     proto::v1::{GetJwksRequest, PasswordCredentials, SignInRequest, SignInResponse, SignOutRequest},
 };
 
-use super::{Actor, TestServer, server::Seen, sign_in::PASSWORD, terminal::ran_with_input};
+use super::{Actor, TestServer, install::install, server::Seen, sign_in::PASSWORD, terminal::ran_with_input};
 
 /// A sign-in by username and password.
 pub(crate) fn credentials(username: &str, password: &str) -> SignInRequest {
@@ -111,14 +111,8 @@ fn verify_by(program: &str, token: &str, jwks: &Value, issuer: &str, audience: &
     if ran.code == 0 { Ok(serde_json::from_str(&ran.stdout).expect("JSON")) } else { Err(ran.stderr) }
 }
 
-/// The directory of PyJWT, which scripts/install-pyjwt finds or installs.
+/// The directory of PyJWT.
 fn pyjwt() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-pyjwt");
-        // It says what it installs, and what to do where it cannot.
-        let output = Command::new(&script).stderr(Stdio::inherit()).output().expect("it runs");
-        assert!(output.status.success(), "{} could not install PyJWT: see what it printed", script.display());
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
-    })
+    DIRECTORY.get_or_init(|| install("install-pyjwt"))
 }
