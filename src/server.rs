@@ -39,7 +39,7 @@ use self::{
 };
 
 use crate::{
-    authority::{Authority, Refusals, bootstrap},
+    authority::{Authority, Refusals, Rules, bootstrap},
     caller::Callers,
     domain::{credential::Forms, keys::Keys},
     grpc, http,
@@ -214,19 +214,7 @@ impl Server {
         let sampling = Sampling::new(&settings.telemetry);
         let keys = Arc::new(KeysAtHand::new(keys));
 
-        let (introspector, following) = Introspector::start(introspection::Parts {
-            store: store.clone(),
-            forms: rules.forms.clone(),
-            keys: keys.clone(),
-            bcrypt: bcrypt.clone(),
-            remembered_proofs: settings.introspection.remembered_proofs,
-            manage_scope: rules.manage_scope.clone(),
-            staleness: settings.staleness(),
-            limits: settings.introspection_limits(),
-            desktop: rules.desktop,
-            confirmations: Confirmations::new(&meters),
-        });
-        let introspector = Arc::new(introspector);
+        let (introspector, following) = introspector(settings, &store, &rules, &keys, &bcrypt, &meters);
         let (max_calls, roles) = (settings.grpc.max_calls_per_caller, settings.certificate_roles()?);
         let callers = Callers::new(introspector.clone(), max_calls, settings.openness(), roles);
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
@@ -377,6 +365,30 @@ impl Server {
     pub async fn shutdown(self) -> Result<(), ServeError> {
         self.run_until(std::future::ready(())).await
     }
+}
+
+/// Begins to follow the database, for introspections.
+fn introspector(
+    settings: &Settings,
+    store: &Store,
+    rules: &Rules,
+    keys: &Arc<KeysAtHand>,
+    bcrypt: &Bcrypt,
+    meters: &Meters,
+) -> (Arc<Introspector>, JoinHandle<()>) {
+    let (introspector, following) = Introspector::start(introspection::Parts {
+        store: store.clone(),
+        forms: rules.forms.clone(),
+        keys: keys.clone(),
+        bcrypt: bcrypt.clone(),
+        remembered_proofs: settings.introspection.remembered_proofs,
+        manage_scope: rules.manage_scope.clone(),
+        staleness: settings.staleness(),
+        limits: settings.introspection_limits(),
+        desktop: rules.desktop,
+        confirmations: Confirmations::new(meters),
+    });
+    (Arc::new(introspector), following)
 }
 
 /// Adds reflection, of both versions.

@@ -10,6 +10,7 @@ use axum::{
     },
 };
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use super::trouble::Trouble;
@@ -28,7 +29,7 @@ pub(super) async fn read(head: &Parts, body: Body, media_type: &str) -> Result<B
     }
     to_bytes(body, MAX_BYTES).await.map_err(|error| {
         let is_too_large =
-            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if is_too_large {
             let problem = format!("at most {MAX_BYTES} bytes are wanted");
             Trouble::new(StatusCode::PAYLOAD_TOO_LARGE, "MESSAGE_TOO_LARGE", problem)

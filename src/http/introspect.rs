@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
-        account::Username,
+        account::{Username, Word},
         judgement::{Kinds, Question},
         network::ClientAddress,
         scope::Scopes,
@@ -129,7 +129,7 @@ fn members(verdict: &Verdict, issuer: &str) -> serde_json::Value {
         jti: record.id.to_string(),
         kind: gateway::kind(record.kind),
         label: &record.label,
-        roles: account.roles.iter().map(|role| role.as_str()).collect(),
+        roles: account.roles.iter().map(Word::as_str).collect(),
         plan: plan.as_deref(),
     };
     serde_json::to_value(answer).expect("it is text and numbers")

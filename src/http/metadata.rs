@@ -37,13 +37,11 @@ impl Metadata {
 }
 
 pub(super) async fn metadata(State(doors): State<Arc<Doors>>) -> Response {
-    match &doors.metadata.document {
-        Some(document) => Json(document.clone()).into_response(),
-        None => {
-            let problem = "there is no metadata: sessions.issuer is not a URL";
-            Trouble::new(StatusCode::NOT_FOUND, "NO_METADATA", problem).plain()
-        }
+    if let Some(document) = &doors.metadata.document {
+        return Json(document.clone()).into_response();
     }
+    let problem = "there is no metadata: sessions.issuer is not a URL";
+    Trouble::new(StatusCode::NOT_FOUND, "NO_METADATA", problem).plain()
 }
 
 pub(super) async fn jwks(State(doors): State<Arc<Doors>>) -> Response {

@@ -104,15 +104,14 @@ async fn try_sign_out(
     let (caller, _place) = doors.callers.recognize(Shown::of(head).presented(), call).await?;
     attempt.by(&caller);
     let permit = caller.permit(Operation::SignOut).map_err(Refusal::from)?;
-    let (kind, presented) = match id_token(head, body).await? {
-        Some(id_token) => (Kind::WebSession, doors.introspector.identify(&id_token).await?),
-        None => match permit.caller().session() {
-            Some((kind, own)) => (kind, Some(own)),
-            None => {
-                let problem = "id_token: is wanted, since the caller's own credential is no session";
-                return Err(Trouble::new(StatusCode::BAD_REQUEST, "ID_TOKEN_REQUIRED", problem));
-            }
-        },
+    let (kind, presented) = if let Some(id_token) = id_token(head, body).await? {
+        (Kind::WebSession, doors.introspector.identify(&id_token).await?)
+    } else {
+        let (kind, own) = permit.caller().session().ok_or_else(|| {
+            let problem = "id_token: is wanted, since the caller's own credential is no session";
+            Trouble::new(StatusCode::BAD_REQUEST, "ID_TOKEN_REQUIRED", problem)
+        })?;
+        (kind, Some(own))
     };
     Ok(doors.authority.sign_out(permit, kind, presented).await?)
 }
