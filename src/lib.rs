@@ -33,6 +33,8 @@ pub mod authority;
 
 // Who calls, and may it?
 pub mod caller;
+// What gateways ask, and are told, at whichever door.
+pub mod gateway;
 
 // The gRPC door: with `server`, `client` and the command line that is built on
 // it, the only place that names tonic.

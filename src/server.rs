@@ -14,6 +14,7 @@ mod retention;
 mod signing;
 pub mod tls;
 mod uses;
+mod web;
 mod writer;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -194,7 +195,9 @@ pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, Speaks::Http2).await?;
+        let web = web::layer(settings.web_origins()?);
+        let speaks = if web.is_some() { Speaks::Both } else { Speaks::Http2 };
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, speaks).await?;
         let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let store = open(settings).await?;
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
@@ -265,7 +268,8 @@ impl Server {
         metrics::measure(&meters, &measured);
 
         let max_message_bytes = settings.grpc.max_message_bytes;
-        let (routes, door) = grpc::routes(authority, introspector, callers, refused, max_message_bytes);
+        let proxies = settings.grpc_trusted_proxies()?;
+        let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
@@ -273,12 +277,13 @@ impl Server {
         let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
+            .option_layer(web)
             .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
         let terms = terms(&settings.grpc);
         let grpc = Listener::new(grpc_listener, grpc_tls);
-        let grpc = serve(grpc, service, http2(&settings.grpc), terms, stop.clone());
+        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc, speaks), terms, stop.clone());
         let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
         let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
@@ -422,10 +427,19 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
     listener.local_addr().map_err(|source| StartError::Listen { address, source })
 }
 
-/// HTTP/2 alone, with every limit set: its defaults set none.
-fn http2(settings: &settings::Grpc) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+/// HTTP/2 alone, or HTTP/1.1 as well for gRPC-Web; with every limit set: their
+/// defaults set none.
+fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExecutor> {
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = match speaks {
+        Speaks::Both => builder,
+        Speaks::Http1 | Speaks::Http2 => builder.http2_only(),
+    };
     builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES as usize)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams_per_connection)

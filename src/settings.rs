@@ -118,11 +118,24 @@ pub struct Grpc {
     pub max_connection_age: SpanOrNever,
     /// How long what is in flight may then take before the connection is closed.
     pub max_connection_age_grace: Span,
+    /// The networks of the proxies whose word is taken for where a call, or a request
+    /// that Envoy asks about, came from.
+    pub trusted_proxies: Vec<String>,
+    /// Calls from browsers.
+    pub web: Web,
     /// TLS.
     pub tls: Tls,
     /// Which roles callers have by their certificates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificate_roles: Vec<CertificateRole>,
+}
+
+/// Calls from browsers, by gRPC-Web. They are taken where there is an origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// The origins of the pages that may call, such as `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
 }
 
 /// TLS on a listener. It is on where there is a certificate.

@@ -5,6 +5,7 @@
 pub mod id;
 pub mod time;
 
+pub mod forwarded;
 pub mod network;
 pub mod scope;
 pub mod text;

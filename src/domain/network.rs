@@ -33,6 +33,11 @@ impl ClientAddress {
 }
 
 impl Network {
+    /// Whether an address lies in it.
+    pub fn contains(self, address: ClientAddress) -> bool {
+        self.0.contains(&address.0)
+    }
+
     /// Its first address, as IPv6 has it.
     pub fn as_bits(self) -> u128 {
         match self.0.network() {
@@ -111,7 +116,7 @@ impl Networks {
     /// Whether a credential bound to these may be used from an address. Where
     /// the address is not known, only one that is not bound may.
     pub fn admit(&self, address: Option<ClientAddress>) -> bool {
-        self.0.is_empty() || address.is_some_and(|address| self.0.iter().any(|network| network.0.contains(&address.0)))
+        self.0.is_empty() || address.is_some_and(|address| self.0.iter().any(|network| network.contains(address)))
     }
 
     /// Whether every address that these admit is admitted by `other` too.

@@ -32,6 +32,17 @@ impl Scope {
     }
 }
 
+/// Text that is not a list of scopes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MalformedScopes {
+    /// One of them is not a scope.
+    #[error(transparent)]
+    Scope(#[from] MalformedScope),
+    /// There are too many.
+    #[error("at most {MAX_SCOPES} scopes are wanted")]
+    TooMany,
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -92,6 +103,28 @@ impl Scopes {
 
     fn sorted(&self) -> &[Scope] {
         self.0.as_deref().unwrap_or_default()
+    }
+}
+
+/// Separated by spaces (RFC 6749, section 3.3).
+impl FromStr for Scopes {
+    type Err = MalformedScopes;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let scopes: Vec<Scope> =
+            text.split(' ').filter(|scope| !scope.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+        if scopes.len() > MAX_SCOPES { Err(MalformedScopes::TooMany) } else { Ok(scopes.into_iter().collect()) }
+    }
+}
+
+/// Separated by spaces (RFC 6749, section 3.3).
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{scope}")?;
+        }
+        Ok(())
     }
 }
 

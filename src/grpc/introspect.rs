@@ -66,7 +66,7 @@ async fn well_formed<T>(door: &Door, visitor: &Visitor, converted: Converted<T>)
 }
 
 /// Confirms the caller and answers for its subjects in one.
-async fn ask(
+pub(super) async fn ask(
     door: &Door,
     visitor: &Visitor,
     operation: Operation,
@@ -90,7 +90,7 @@ fn inquiries(message: proto::BatchIntrospectRequest) -> Converted<Vec<Inquiry>> 
     numbered.map(|(index, request)| inquiry(request).map_err(|bad| bad.within(&format!("requests[{index}]")))).collect()
 }
 
-fn sees_reasons(permit: &Permit) -> bool {
+pub(super) fn sees_reasons(permit: &Permit) -> bool {
     permit.caller().may(Operation::SeeInactiveReasons)
 }
 
@@ -173,7 +173,7 @@ fn failure(busy: Busy) -> proto::IntrospectFailure {
     }
 }
 
-fn inactive_reason(reason: InactiveReason) -> proto::InactiveReason {
+pub(super) fn inactive_reason(reason: InactiveReason) -> proto::InactiveReason {
     use proto::InactiveReason as R;
 
     match reason {

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod convert;
+mod ext_authz;
 mod imports;
 mod introspect;
 mod layers;
@@ -16,6 +17,7 @@ mod tokens;
 
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::{self, AuthorizationServer};
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::service::Routes;
@@ -27,6 +29,7 @@ pub use self::{
 use crate::{
     authority::{Authority, Refusals},
     caller::Callers,
+    domain::forwarded::TrustedProxies,
     introspection::Introspector,
     proto::{
         self,
@@ -47,12 +50,16 @@ pub const SERVICES: [&str; 5] = [
     proto::v1::audit_service_server::SERVICE_NAME,
 ];
 
+/// The service that Envoy asks, by its full name.
+pub const AUTHORIZATION: &str = authorization_server::SERVICE_NAME;
+
 /// The RPCs that are measured apart, by their full names
-/// (`package.Service/Method`): ours, and the health check's.
+/// (`package.Service/Method`): ours, the one that Envoy calls, and the health
+/// check's.
 pub fn methods() -> Vec<String> {
     let sets = [proto::DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let files = sets.map(|set| FileDescriptorSet::decode(set).expect("it was written by the compiler"));
-    let mut methods = Vec::new();
+    let mut methods = vec![format!("{AUTHORIZATION}/Check")];
     for file in files.iter().flat_map(|set| &set.file) {
         for service in &file.service {
             let name =
@@ -69,24 +76,30 @@ struct Door {
     authority: Authority,
     introspector: Arc<Introspector>,
     callers: Callers,
+    proxies: Arc<TrustedProxies>,
 }
 
-/// The routes of all services of the contract, and the layer that lets callers in
-/// to them, and tells `refusals` what it or they refuse. A request of over
+/// The routes of all services of the contract and of the one that Envoy asks, and
+/// the layer that lets callers in to them, and tells `refusals` what it or they
+/// refuse. `proxies` are believed where a call came from. A request of over
 /// `max_message_bytes` is refused.
 pub fn routes(
     authority: Authority,
     introspector: Arc<Introspector>,
     callers: Callers,
+    proxies: TrustedProxies,
     refusals: Refusals,
     max_message_bytes: usize,
 ) -> (Routes, DoorLayer) {
-    let door = Door { authority, introspector, callers: callers.clone() };
+    let proxies = Arc::new(proxies);
+    let door = Door { authority, introspector, callers: callers.clone(), proxies: proxies.clone() };
     let tokens = TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
-    let layer = DoorLayer::new(callers, refusals, tokens.clone());
+    let authorization = AuthorizationServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
+    let layer = DoorLayer::new(callers, proxies, refusals, tokens.clone(), authorization.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(tokens)
+        .add_service(authorization)
         .add_service(SessionServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(AccountServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))
         .add_service(AuditServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes))

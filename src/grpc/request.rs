@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use http_body_util::BodyExt as _;
 use tonic::{Request, Status, body::Body};
 use tower::{Layer, Service};
@@ -28,19 +29,25 @@ use crate::{
     domain::{
         caller::{Call, Caller, Entrance, Openness, Operation, Permit},
         certificate::ClientCertificate,
+        forwarded::TrustedProxies,
         network::ClientAddress,
     },
     introspection::Visitor,
     proto::v1::token_authority_service_server::TokenAuthorityServiceServer,
 };
 
-/// What every path of our own services begins with; others (health, reflection)
-/// are open.
-const OURS: &str = "/token_authority.v1.";
+/// What every path of our own services, and of the one that Envoy asks, begins
+/// with; others (health, reflection) are open.
+const OURS: [&str; 2] = ["/token_authority.v1.", "/envoy.service.auth.v3.Authorization/"];
+/// What Envoy asks.
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// The one RPC of ours that is open to all.
 const OPEN: &str = "/token_authority.v1.SessionService/GetJwks";
 /// The one that a setting opens.
 const SIGN_IN: &str = "/token_authority.v1.SessionService/SignIn";
+
+/// What proxies say of where a call came from.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How long the body of a call that was refused is passed over.
 const PASS_OVER: Duration = Duration::from_secs(1);
@@ -99,13 +106,21 @@ pub(super) fn visitor<T>(request: &mut Request<T>) -> Result<Visitor, Status> {
 #[derive(Clone, Debug)]
 pub struct DoorLayer {
     callers: Callers,
+    proxies: Arc<TrustedProxies>,
     refusals: Refusals,
     introspection: Introspection,
+    authorization: Authorization,
 }
 
 impl DoorLayer {
-    pub(super) fn new(callers: Callers, refusals: Refusals, introspection: Introspection) -> Self {
-        Self { callers, refusals, introspection }
+    pub(super) fn new(
+        callers: Callers,
+        proxies: Arc<TrustedProxies>,
+        refusals: Refusals,
+        introspection: Introspection,
+        authorization: Authorization,
+    ) -> Self {
+        Self { callers, proxies, refusals, introspection, authorization }
     }
 }
 
@@ -113,23 +128,27 @@ impl<S> Layer<S> for DoorLayer {
     type Service = DoorService<S>;
 
     fn layer(&self, inner: S) -> DoorService<S> {
-        let Self { callers, refusals, introspection } = self.clone();
-        DoorService { inner, callers, refusals, introspection }
+        let Self { callers, proxies, refusals, introspection, authorization } = self.clone();
+        DoorService { inner, callers, proxies, refusals, introspection, authorization }
     }
 }
 
 /// What answers Introspect and BatchIntrospect.
 pub(super) type Introspection = TokenAuthorityServiceServer<Door>;
+/// What answers Envoy.
+pub(super) type Authorization = AuthorizationServer<Door>;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct DoorService<S> {
     inner: S,
     callers: Callers,
+    proxies: Arc<TrustedProxies>,
     refusals: Refusals,
-    // One of the inner routes. Whoever is let in at once goes straight to it: most
+    // Two of the inner routes. Whoever is let in at once goes straight to them: most
     // calls do, and the way over all routes costs each of them.
     introspection: Introspection,
+    authorization: Authorization,
 }
 
 impl<S> Service<http::Request<Body>> for DoorService<S>
@@ -147,19 +166,20 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        if !path.starts_with(OURS) || path == OPEN {
+        if !OURS.iter().any(|ours| path.starts_with(ours)) || path == OPEN {
             return Box::pin(self.inner.call(request));
         }
         let operation = asks(path);
-        let call = Call { address: address(&request), request_id: request_id(&request) };
+        let call = Call { address: address(&request, &self.proxies), request_id: request_id(&request) };
         let at_once = operation.and_then(|operation| {
             let certificate = certificate(&request).map(Arc::as_ref);
             self.callers.admit_at_once(presented(request.headers(), certificate), &call, operation)
         });
         match at_once {
             Some(Ok((visitor, place))) => {
+                let is_check = path == CHECK;
                 request.extensions_mut().insert(visitor);
-                let answer = self.introspection.call(request);
+                let answer = if is_check { self.authorization.call(request) } else { self.introspection.call(request) };
                 Box::pin(async move {
                     let Ok(response) = answer.await;
                     // It was taken until now.
@@ -250,6 +270,8 @@ pub(super) fn asks(path: &str) -> Option<Operation> {
     match path {
         "/token_authority.v1.TokenAuthorityService/Introspect" => Some(Operation::Introspect),
         "/token_authority.v1.TokenAuthorityService/BatchIntrospect" => Some(Operation::BatchIntrospect),
+        // It is the same question.
+        CHECK => Some(Operation::Introspect),
         _ => None,
     }
 }
@@ -259,8 +281,11 @@ fn is_open(openness: Openness, path: &str) -> bool {
     path == SIGN_IN && openness.opens(Operation::SignIn)
 }
 
-fn address(request: &http::Request<Body>) -> Option<ClientAddress> {
-    request.extensions().get::<Peer>().map(|peer| peer.address)
+/// The caller's address: its peer's, or what a trusted proxy vouches for.
+fn address(request: &http::Request<Body>, proxies: &TrustedProxies) -> Option<ClientAddress> {
+    let peer = request.extensions().get::<Peer>()?.address;
+    let forwarded = request.headers().get_all(FORWARDED_FOR).iter();
+    proxies.client(peer, forwarded.map(HeaderValue::as_bytes))
 }
 
 /// The client's certificate, if it showed one that was verified.

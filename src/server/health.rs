@@ -42,10 +42,10 @@ impl Board {
     }
 }
 
-/// What can be asked for: each service, and by the empty name the server as a
-/// whole.
+/// What can be asked for: each service, the one that Envoy asks among them, and by
+/// the empty name the server as a whole.
 fn names() -> impl Iterator<Item = &'static str> {
-    grpc::SERVICES.into_iter().chain([""])
+    grpc::SERVICES.into_iter().chain([grpc::AUTHORIZATION, ""])
 }
 
 /// Asks again and again until the server is `leaving`, and tells what changed; then

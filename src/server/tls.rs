@@ -27,13 +27,16 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(super) enum Speaks {
     Http1,
     Http2,
+    /// As the client wants it, rather the second.
+    Both,
 }
 
 impl Speaks {
-    fn protocol(self) -> &'static [u8] {
+    fn protocols(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Http1 => b"http/1.1",
-            Self::Http2 => b"h2",
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Both => &[b"h2", b"http/1.1"],
         }
     }
 }
@@ -75,7 +78,7 @@ impl Tls {
             return Ok(None);
         };
         let first = files.read().await?;
-        let config = files.understand(&first, speaks.protocol())?;
+        let config = files.understand(&first, speaks.protocols())?;
         let generation = Generation {
             config: config.server,
             trust: 0,
@@ -126,7 +129,7 @@ impl Tls {
         if digest == current.digest {
             return Ok(());
         }
-        let config = self.files.understand(&read, self.speaks.protocol())?;
+        let config = self.files.understand(&read, self.speaks.protocols())?;
         let authorities = read.authorities_digest();
         let trust = if authorities == current.authorities { current.trust } else { current.trust + 1 };
         let (server, expire_time) = (config.server, config.expire_time);

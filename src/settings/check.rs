@@ -103,6 +103,8 @@ impl Settings {
         self.store_config()?;
         self.rules()?;
         self.certificate_roles()?;
+        self.grpc_trusted_proxies()?;
+        self.web_origins()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
     }

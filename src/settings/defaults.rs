@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
-    Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
+    Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens, Web,
 };
 use crate::domain::policy::Document;
 
@@ -65,6 +65,8 @@ impl Default for Grpc {
             max_connection_age: SpanOrNever::Span(Span(Duration::from_mins(30))),
             // Longer than any call that is no stream.
             max_connection_age_grace: Span(Duration::from_secs(40)),
+            trusted_proxies: Vec::new(),
+            web: Web::default(),
             tls: Tls::default(),
             certificate_roles: Vec::new(),
         }

@@ -118,6 +118,45 @@ fn names_in_certificates_have_known_roles() {
 }
 
 #[test]
+fn proxies_of_the_grpc_port_are_networks() {
+    let settings = merged("[grpc]\ntrusted_proxies = ['10.0.0.0/8', '::1']", &[], &Flags::default()).expect("valid");
+    let proxies = settings.grpc_trusted_proxies().expect("valid");
+    assert!(proxies.trust("::ffff:10.1.1.1".parse().expect("an address")));
+    assert!(!proxies.trust("192.0.2.1".parse().expect("an address")));
+    let variable = [("TOKEN_AUTHORITY__GRPC__TRUSTED_PROXIES", "['10.0.0.0/8']")];
+    assert_eq!(merged("", &variable, &Flags::default()).expect("valid").grpc.trusted_proxies, ["10.0.0.0/8"]);
+    for wrong in ["10.0.0.1/8", "", "proxy.example.com", "10.0.0.0/33"] {
+        let refused = refusal(&format!("[grpc]\ntrusted_proxies = ['{wrong}']"), &[]);
+        assert!(refused.starts_with("grpc.trusted_proxies"), "{refused}");
+    }
+}
+
+#[test]
+fn origins_are_as_browsers_send_them() {
+    let with = |origin: &str| format!("[grpc.web]\nallowed_origins = ['{origin}']");
+    for origin in ["https://app.example.com", "http://127.0.0.1:8000", "http://[::1]:8000", "https://localhost"] {
+        let settings = merged(&with(origin), &[], &Flags::default()).expect("valid");
+        assert_eq!(settings.web_origins().expect("valid"), [origin]);
+    }
+    for wrong in [
+        "*",
+        "null",
+        "",
+        "app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/x",
+        "https://App.example.com",
+        "https://app.example.com:443",
+        "https://ada:x@app.example.com",
+        "ftp://app.example.com",
+        "https://*.example.com",
+    ] {
+        let refused = refusal(&with(wrong), &[]);
+        assert!(refused.starts_with("grpc.web.allowed_origins"), "{refused}");
+    }
+}
+
+#[test]
 fn secrets_are_redacted() {
     for (url, shown) in [
         ("postgres://user:pa:s@s@host:5432/db?sslpassword=x", "postgres://user:…@host:5432/db?…"),

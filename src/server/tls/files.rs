@@ -106,7 +106,7 @@ impl Files {
     }
 
     /// Checks that all of it can be used, and fits together.
-    pub(super) fn understand(&self, read: &Read, protocol: &[u8]) -> Result<Config, Error> {
+    pub(super) fn understand(&self, read: &Read, protocols: &[&[u8]]) -> Result<Config, Error> {
         let in_certificate = |problem| self.error("certificate_file", &self.certificate, problem);
         let in_key = |problem| self.error("private_key_file", &self.private_key, problem);
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
@@ -140,7 +140,7 @@ impl Files {
             _ => builder.with_no_client_auth(),
         };
         let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        server.alpn_protocols = vec![protocol.to_vec()];
+        server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         if self.client_ca.is_some() {
             // A session that is resumed brings the certificate that was verified when it
             // began: it would outlive its authority, and itself.
