@@ -188,7 +188,8 @@ impl Engine {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    /// The database's time.
+    pub(super) fn now(&self) -> Timestamp {
         match self.store.embedded_now() {
             Some(now) => now,
             None => self.shared.clock.now(),

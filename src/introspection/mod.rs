@@ -170,6 +170,11 @@ impl Introspector {
         self.engine.confirmation_age()
     }
 
+    /// The database's time, as of the last confirmation and the time since.
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
     /// Confirms a caller and answers its inquiries, all from one view of what is
     /// known, as fresh as the freshest that is wanted; or tells, for the log, why it is no caller.
     pub async fn introspect(
