@@ -45,6 +45,7 @@ mod import_command;
 mod import_tokens;
 mod imported_tokens;
 mod introspect;
+mod introspect_layer;
 mod issue_token;
 mod jwks;
 mod keys;
