@@ -12,6 +12,7 @@ mod peer;
 mod refusals;
 mod retention;
 mod signing;
+mod silence;
 pub mod tls;
 mod uses;
 mod writer;
@@ -278,7 +279,7 @@ impl Server {
         let grpc = Listener::new(grpc_listener, grpc_tls);
         let grpc = serve(grpc, service, http2(&settings.grpc), terms, stop.clone());
         let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
-        let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
+        let http = serve(http, routes, http1(), Terms { age: None, preface: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -401,7 +402,7 @@ fn terms(grpc: &settings::Grpc) -> Terms {
         SpanOrNever::Span(age) => Some(age.0),
         SpanOrNever::Never => None,
     };
-    Terms { age, grace: grpc.max_connection_age_grace.0 }
+    Terms { age, grace: grpc.max_connection_age_grace.0, preface: Some(grpc.preface_timeout.0) }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
