@@ -4,6 +4,7 @@
 
 mod audit_stream;
 mod connections;
+pub mod doctor;
 mod health;
 pub mod keys;
 mod listener;
