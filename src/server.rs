@@ -193,9 +193,7 @@ pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let web = web::layer(settings.web_origins()?);
-        let speaks = if web.is_some() { Speaks::Both } else { Speaks::Http2 };
-        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, speaks).await?;
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, web::speaks(&settings.grpc)).await?;
         let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let store = open(settings).await?;
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
@@ -265,23 +263,21 @@ impl Server {
         });
         metrics::measure(&meters, &measured);
 
-        let max_message_bytes = settings.grpc.max_message_bytes;
-        let proxies = settings.grpc_trusted_proxies()?;
+        let (proxies, max_message_bytes) = (settings.grpc_trusted_proxies()?, settings.grpc.max_message_bytes);
         let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
         }
-        let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
+        let (limits, terms) = (grpc::Limits { max_deadline: settings.grpc.max_deadline.0 }, terms(&settings.grpc));
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
-            .option_layer(web)
+            .option_layer(web::layer(settings.web_origins()?))
             .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
-        let terms = terms(&settings.grpc);
         let grpc = Listener::new(grpc_listener, grpc_tls);
-        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc, speaks), terms, stop.clone());
+        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc), terms, stop.clone());
         let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
         let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
@@ -419,9 +415,9 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
 
 /// HTTP/2 alone, or HTTP/1.1 as well for gRPC-Web; with every limit set: their
 /// defaults set none.
-fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExecutor> {
+fn grpc_protocols(settings: &settings::Grpc) -> Builder<TokioExecutor> {
     let builder = Builder::new(TokioExecutor::new());
-    let mut builder = match speaks {
+    let mut builder = match web::speaks(settings) {
         Speaks::Both => builder,
         Speaks::Http1 | Speaks::Http2 => builder.http2_only(),
     };
