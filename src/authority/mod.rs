@@ -4,6 +4,7 @@
 //! meanwhile; and each runs in a task of its own, to its end.
 
 mod accounts;
+mod answers;
 mod audit;
 pub mod bootstrap;
 mod error;

@@ -86,6 +86,7 @@ pub struct MasterKey {
     fingerprints: hmac::Key,
     page_tokens: LessSafeKey,
     signing_keys: LessSafeKey,
+    answers: SigningKey,
     check: CheckValue,
 }
 
@@ -100,6 +101,7 @@ impl MasterKey {
             fingerprints: hmac::Key::new(hmac::HMAC_SHA256, &*fingerprints),
             page_tokens: sealing_key(&root, b"page tokens v1"),
             signing_keys: sealing_key(&root, b"signing keys v1"),
+            answers: SigningKey::from_seed(&Zeroizing::new(expand(&root, b"signed answers v1"))),
             check: CheckValue::from_bytes(expand(&root, b"check value v1")),
         }
     }
@@ -119,6 +121,11 @@ impl MasterKey {
     pub fn fingerprint(&self, credential: &Plaintext) -> Fingerprint {
         let tag = hmac::sign(&self.fingerprints, credential.expose().as_bytes());
         Fingerprint::from_bytes(tag.as_ref().try_into().expect("HMAC-SHA-256 makes 32 bytes"))
+    }
+
+    /// What signs answers, and nothing else: every replica has it that has this key.
+    pub fn answers(&self) -> &SigningKey {
+        &self.answers
     }
 
     /// Seals a page token, bound to `context`.

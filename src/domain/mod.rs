@@ -16,6 +16,7 @@ pub mod digest;
 pub mod keys;
 pub mod legacy;
 pub mod password;
+pub mod signed_answer;
 pub mod signing;
 pub mod web_token;
 

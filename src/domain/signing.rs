@@ -56,7 +56,8 @@ impl PublicKey {
         &self.bytes
     }
 
-    fn jwk(&self) -> serde_json::Value {
+    /// The key for others (RFC 8037).
+    pub fn jwk(&self) -> serde_json::Value {
         serde_json::json!({
             "kty": "OKP",
             "crv": "Ed25519",

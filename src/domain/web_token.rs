@@ -49,6 +49,11 @@ impl Party {
         let well_formed = (1..=255).contains(&text.len()) && !text.chars().any(is_invisible);
         if well_formed { Ok(Self(text)) } else { Err(MalformedParty) }
     }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What a token says.

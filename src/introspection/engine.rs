@@ -118,7 +118,8 @@ impl Engine {
         // Apart, so that calls which find all of it held do not carry its state.
         self.shared.counts.misses.count();
         let loads = tracing::info_span!(target: TRACED, "load", records = ids.len());
-        let fill = Box::pin(self.loading.load(ids.to_vec()).instrument(loads)).await?;
+        let load = self.loading.load(ids.to_vec(), loads.clone());
+        let fill = Box::pin(load.instrument(loads)).await?;
         let now = self.shared.clock.not_before(fill.time);
         Ok(View::of(&fill, ids, now))
     }
@@ -187,7 +188,8 @@ impl Engine {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    /// The database's time.
+    pub(super) fn now(&self) -> Timestamp {
         match self.store.embedded_now() {
             Some(now) => now,
             None => self.shared.clock.now(),

@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::{
     pool::{Full, Pool, Work},
@@ -39,6 +40,8 @@ struct Loader {
 struct Job {
     ids: Vec<CredentialId>,
     answer: oneshot::Sender<Answer>,
+    // None: whoever waits is not traced.
+    trace: Option<Span>,
 }
 
 impl Loading {
@@ -47,10 +50,12 @@ impl Loading {
         Self(Pool::new(Loader { store, shared, timeout }, interval))
     }
 
-    /// Loads these credentials: what was committed before the call is in it.
-    pub(super) async fn load(&self, ids: Vec<CredentialId>) -> Answer {
+    /// Loads these credentials: what was committed before the call is in it. `trace` is
+    /// the span of whoever waits.
+    pub(super) async fn load(&self, ids: Vec<CredentialId>, trace: Span) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.0.push(Job { ids, answer }).map_err(|Full| Arc::new(store::Error::Overloaded))?;
+        let trace = Some(trace).filter(|span| !span.is_disabled());
+        self.0.push(Job { ids, answer, trace }).map_err(|Full| Arc::new(store::Error::Overloaded))?;
         // A loader that panicked answers nobody.
         answered.await.unwrap_or_else(|_| Err(Arc::new(store::Error::TimedOut)))
     }
@@ -66,9 +71,13 @@ impl Work for Loader {
         job.ids.len()
     }
 
-    async fn work(&self, jobs: Vec<Job>) {
+    async fn work(&self, mut jobs: Vec<Job>) {
         let ids = jobs.iter().flat_map(|job| &job.ids).copied().collect();
-        let answer = self.load_all(ids).await;
+        // A statement for several is in the first one's trace. The others' spans are let
+        // go now: none may outlast its call.
+        let traces = jobs.iter_mut().filter_map(|job| job.trace.take());
+        let trace = traces.reduce(|first, _| first).unwrap_or_else(Span::none);
+        let answer = self.load_all(ids).instrument(trace).await;
         for job in jobs {
             // Who no longer waits misses nothing.
             let _ = job.answer.send(answer.clone());

@@ -17,6 +17,7 @@ mod extensions;
 mod loading;
 mod locate;
 mod pool;
+mod proofs;
 mod prove;
 mod renewals;
 mod rounds;
@@ -24,8 +25,9 @@ mod search;
 mod turns;
 mod uses;
 mod verdict;
+mod visitor;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use smallvec::SmallVec;
@@ -39,6 +41,7 @@ pub use self::{
     rounds::Pace,
     uses::{UseCounts, Uses},
     verdict::{Active, Inquiry, Verdict},
+    visitor::Visitor,
 };
 use self::{
     cache::{Known, View},
@@ -46,9 +49,11 @@ use self::{
     engine::Engine,
     extensions::Extensions,
     locate::Locator,
+    proofs::{evidence, proved},
     prove::{Compared, Prover},
     renewals::Renewals,
     search::Search,
+    visitor::Who,
 };
 use crate::{
     domain::{
@@ -105,50 +110,6 @@ pub struct Parts {
     pub confirmations: Confirmations,
 }
 
-/// A caller that was proved, and is to be confirmed together with what it asks.
-#[derive(Clone, Debug)]
-pub struct Visitor(Who);
-
-#[derive(Clone, Debug)]
-enum Who {
-    Holder {
-        credential: CredentialId,
-        secret: SecretId,
-        call: Call,
-        // Whether its call was noted as a use already.
-        noted: bool,
-    },
-    // By a certificate: there is no record that could have changed, but it may have
-    // come to its end.
-    Named(Box<Caller>),
-}
-
-impl Visitor {
-    /// Who was held to be a caller when it was last heard of.
-    pub fn seeming(caller: Caller) -> Self {
-        Self::of(caller, false)
-    }
-
-    /// Who was authenticated for this call already.
-    pub fn recognized(caller: Caller) -> Self {
-        Self::of(caller, true)
-    }
-
-    fn of(caller: Caller, noted: bool) -> Self {
-        Self(match caller.identity {
-            Identity::Credential { id, secret } => Who::Holder { credential: id, secret, call: caller.call, noted },
-            Identity::Certificate(_) => Who::Named(Box::new(caller)),
-        })
-    }
-
-    fn credential(&self) -> Option<CredentialId> {
-        match &self.0 {
-            Who::Holder { credential, .. } => Some(*credential),
-            Who::Named(_) => None,
-        }
-    }
-}
-
 /// A caller that was confirmed, and the verdicts that it asked for.
 #[derive(Debug)]
 pub struct Answered {
@@ -169,9 +130,6 @@ pub enum Fault {
     #[error(transparent)]
     Busy(#[from] Busy),
 }
-
-/// How far one presented credential got.
-type Proof = Result<Option<SecretId>, Busy>;
 
 impl Introspector {
     /// Begins to follow the database. The task that does so goes on until it is
@@ -210,6 +168,11 @@ impl Introspector {
     /// How long ago the last confirmation began; none before the first.
     pub fn confirmation_age(&self) -> Option<Duration> {
         self.engine.confirmation_age()
+    }
+
+    /// The database's time, as of the last confirmation and the time since.
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
     }
 
     /// Confirms a caller and answers its inquiries, all from one view of what is
@@ -413,80 +376,4 @@ impl Introspector {
             }
         }
     }
-
-    /// Proves what was presented: what can be is proved at once; what takes bcrypt
-    /// side by side, each once however often it stands there.
-    async fn prove_all(&self, subjects: &[Option<(&Form, Option<&Known>)>], view: &View) -> SmallVec<[Proof; 1]> {
-        let mut open = HashMap::new();
-        let mut proofs: SmallVec<[Proof; 1]> = subjects
-            .iter()
-            .map(|subject| {
-                let Some((presented, Some(known))) = subject else {
-                    return Ok(None);
-                };
-                match self.compare(presented, known) {
-                    Compared::Proved(secret) => Ok(Some(secret)),
-                    Compared::Disproved => Ok(None),
-                    Compared::Open(_) => {
-                        open.insert(presented.plaintext().expose(), (*presented, *known));
-                        Ok(None)
-                    }
-                }
-            })
-            .collect();
-        if open.is_empty() {
-            return proofs;
-        }
-        let proving: FuturesUnordered<_> = open
-            .into_iter()
-            .map(|(text, (presented, known))| async move {
-                (text, self.prover.prove(presented, &known.record, view.now).await)
-            })
-            .collect();
-        let proved: HashMap<&str, Proof> = Box::pin(proving.collect()).await;
-        for (proof, subject) in proofs.iter_mut().zip(subjects) {
-            let slow = subject.as_ref().and_then(|(presented, _)| proved.get(presented.plaintext().expose()));
-            if let Some(slow) = slow {
-                *proof = *slow;
-            }
-        }
-        proofs
-    }
-
-    fn compare<'a>(&self, presented: &Form, known: &'a Known) -> Compared<'a> {
-        // What says that it is of another kind is none of the record's.
-        if known.record.kind == presented.kind() {
-            self.prover.compare(presented, &known.record)
-        } else {
-            Compared::Disproved
-        }
-    }
-
-    async fn prove(&self, presented: &Form, known: Option<&Known>, view: &View) -> Proof {
-        match known {
-            Some(known) if known.record.kind == presented.kind() => {
-                self.prover.prove(presented, &known.record, view.now).await
-            }
-            Some(_) | None => Ok(None),
-        }
-    }
-}
-
-fn evidence<'a>(presented: &Form, known: Option<&'a Known>, proof: Option<SecretId>) -> Evidence<'a> {
-    match (known, proof) {
-        (Some(Known { record, holder }), Some(secret)) => {
-            Evidence::Proved { record, secret, holder: holder.as_deref() }
-        }
-        (Some(known), None) if known.record.kind == presented.kind() => Evidence::WrongSecret,
-        _ => Evidence::Unknown,
-    }
-}
-
-/// What is known of a credential whose secret was proved before.
-fn proved(known: Option<&Known>, secret: SecretId) -> Evidence<'_> {
-    known.map_or(Evidence::Unknown, |Known { record, holder }| Evidence::Proved {
-        record,
-        secret,
-        holder: holder.as_deref(),
-    })
 }

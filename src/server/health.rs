@@ -48,16 +48,22 @@ fn names() -> impl Iterator<Item = &'static str> {
     grpc::SERVICES.into_iter().chain([grpc::AUTHORIZATION, ""])
 }
 
-/// Asks again and again until `stop`, and tells what changed; then says that
-/// nothing is served, and lets those go who watch: their streams would keep the
-/// server from ending.
-pub(super) async fn watch(store: Store, keys: Arc<KeysAtHand>, mut board: Board, stop: CancellationToken) {
+/// Asks again and again until the server is `leaving`, and tells what changed; then
+/// says that nothing is served. At `stop` it lets those go who watch: their streams
+/// would keep the server from ending.
+pub(super) async fn watch(
+    store: Store,
+    keys: Arc<KeysAtHand>,
+    mut board: Board,
+    leaving: CancellationToken,
+    stop: CancellationToken,
+) {
     let mut answered = *board.ready.borrow();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = leaving.cancelled() => break,
             _ = ticks.tick() => {}
         }
         let answer = ask(&store).await;
@@ -77,6 +83,7 @@ pub(super) async fn watch(store: Store, keys: Arc<KeysAtHand>, mut board: Board,
         }
     }
     board.tell(false).await;
+    stop.cancelled().await;
     for service in names() {
         board.health.clear_service_status(service).await;
     }

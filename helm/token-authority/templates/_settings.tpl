@@ -84,6 +84,7 @@ admin:
       "http.allow_plaintext" "say what protects calls: plaintext.protectedBy"
       "http.tls" "name a Secret in tls.existingSecret"
       "keys.master_key_file" "name a Secret in masterKey.existingSecret"
+      "shutdown.delay" "set shutdown.preStopSeconds"
       "admin.token_file" "name a Secret in adminToken.existingSecret" }}
 {{- range $path, $hint := $instead }}
 {{- $at := $.Values.settings }}

@@ -89,11 +89,20 @@ pub(crate) fn with_part(token: &str, index: usize, json: &Value) -> String {
 /// Has a JWT library that is none of ours verify a token by the public keys; what
 /// it says where it refuses is the error.
 pub(crate) fn verify(token: &str, jwks: &Value, issuer: &str, audience: &str) -> Result<Value, String> {
+    verify_by("examples/verify_session.py", token, jwks, issuer, audience)
+}
+
+/// The same of a signed answer to an introspection.
+pub(crate) fn verify_answer(answer: &str, jwks: &Value, issuer: &str, audience: &str) -> Result<Value, String> {
+    verify_by("examples/verify_answer.py", answer, jwks, issuer, audience)
+}
+
+fn verify_by(program: &str, token: &str, jwks: &Value, issuer: &str, audience: &str) -> Result<Value, String> {
     let mut keys = tempfile::NamedTempFile::new().expect("a temporary file");
     std::io::Write::write_all(&mut keys, jwks.to_string().as_bytes()).expect("it can be written");
     let mut command = Command::new("python3");
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/verify_session.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(program))
         .arg(keys.path())
         .args([issuer, audience])
         .env("PYTHONPATH", pyjwt())
