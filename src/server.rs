@@ -237,13 +237,12 @@ impl Server {
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
-        let age = signing_key.clone();
+        let (age, window) = (signing_key.clone(), settings.sign_in.window.0);
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
             tokio::spawn(tls.clone().follow(stop.clone()));
         }
         tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
-        let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::write_down(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
