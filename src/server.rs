@@ -4,6 +4,7 @@
 
 mod audit_stream;
 mod connections;
+pub mod doctor;
 mod doors;
 mod health;
 pub mod keys;
@@ -13,6 +14,7 @@ mod peer;
 mod refusals;
 mod retention;
 mod signing;
+mod silence;
 pub mod tls;
 mod uses;
 mod web;
@@ -196,9 +198,7 @@ pub async fn begin_epoch(settings: &Settings) -> Result<Uuid, StartError> {
 impl Server {
     /// Starts everything; when it returns, calls are answered.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let web = web::layer(settings.web_origins()?);
-        let speaks = if web.is_some() { Speaks::Both } else { Speaks::Http2 };
-        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, speaks).await?;
+        let grpc_tls = Tls::load("grpc", &settings.grpc.tls, web::speaks(&settings.grpc)).await?;
         let http_tls = Tls::load("http", &settings.http.tls, Speaks::Http1).await?;
         let store = open(settings).await?;
         let audit_stream = settings.audit.stdout.then(|| audit_stream::Stream::start(&store));
@@ -219,23 +219,20 @@ impl Server {
         let callers = Callers::new(introspector.clone(), max_calls, settings.openness(), roles);
         let authority = Authority::new(store.clone(), keys.clone(), bcrypt.clone(), rules);
 
-        let grpc_listener = listen(settings.grpc.listen).await?;
-        let http_listener = listen(settings.http.listen).await?;
-        let grpc_address = local_address(&grpc_listener, settings.grpc.listen)?;
-        let http_address = local_address(&http_listener, settings.http.listen)?;
+        let (grpc_listener, grpc_address) = listen(settings.grpc.listen).await?;
+        let (http_listener, http_address) = listen(settings.http.listen).await?;
 
         let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
         let (health, health_service) = tonic_health::server::health_reporter();
         let (ready, is_ready) = watch::channel(false);
         let board = health::Board::new(health, ready, health::ask(&store).await.is_ok()).await;
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
-        let age = signing_key.clone();
+        let (age, window) = (signing_key.clone(), settings.sign_in.window.0);
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
             tokio::spawn(tls.clone().follow(stop.clone()));
         }
         tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
-        let window = settings.sign_in.window.0;
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::write_down(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
@@ -256,29 +253,26 @@ impl Server {
         });
         metrics::measure(&meters, &measured);
 
-        let http_doors =
-            doors::doors(settings, authority.clone(), introspector.clone(), callers.clone(), refused.clone())?;
+        let doors = doors::doors(settings, authority.clone(), introspector.clone(), callers.clone(), refused.clone())?;
         let through = doors::through(settings, &meters, sampling.clone());
-        let http_routes = http::routes(is_ready, meters.clone(), http_doors, through);
-        let max_message_bytes = settings.grpc.max_message_bytes;
-        let proxies = settings.grpc_trusted_proxies()?;
+        let http_routes = http::routes(is_ready, meters.clone(), doors, through);
+        let (proxies, max_message_bytes) = (settings.grpc_trusted_proxies()?, settings.grpc.max_message_bytes);
         let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
         }
-        let limits = grpc::Limits { max_deadline: settings.grpc.max_deadline.0 };
+        let (limits, terms) = (grpc::Limits { max_deadline: settings.grpc.max_deadline.0 }, terms(&settings.grpc));
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
-            .option_layer(web)
+            .option_layer(web::layer(settings.web_origins()?))
             .layer(grpc::CallLayer::new(limits, calls, sampling))
             .layer(door)
             .service(routes.prepare());
-        let terms = terms(&settings.grpc);
         let grpc = Listener::new(grpc_listener, grpc_tls);
-        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc, speaks), terms, stop.clone());
+        let grpc = serve(grpc, service, grpc_protocols(&settings.grpc), terms, stop.clone());
         let http = Listener::new(http_listener, http_tls);
-        let http = serve(http, http_routes, doors::http1(), Terms { age: None, ..terms }, stop.clone());
+        let http = serve(http, http_routes, doors::http1(), Terms { age: None, preface: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -433,22 +427,22 @@ fn terms(grpc: &settings::Grpc) -> Terms {
         SpanOrNever::Span(age) => Some(age.0),
         SpanOrNever::Never => None,
     };
-    Terms { age, grace: grpc.max_connection_age_grace.0 }
+    Terms { age, grace: grpc.max_connection_age_grace.0, preface: Some(grpc.preface_timeout.0) }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
-}
-
-fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+/// Listens, and tells on which port where any would do.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let wrong = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let bound = listener.local_addr().map_err(wrong)?;
+    Ok((listener, bound))
 }
 
 /// HTTP/2 alone, or HTTP/1.1 as well for gRPC-Web; with every limit set: their
 /// defaults set none.
-fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExecutor> {
+fn grpc_protocols(settings: &settings::Grpc) -> Builder<TokioExecutor> {
     let builder = Builder::new(TokioExecutor::new());
-    let mut builder = match speaks {
+    let mut builder = match web::speaks(settings) {
         Speaks::Both => builder,
         Speaks::Http1 | Speaks::Http2 => builder.http2_only(),
     };

@@ -9,6 +9,7 @@ mod defaults;
 mod parts;
 mod source;
 mod units;
+mod web;
 
 use std::{
     fs,
@@ -22,6 +23,7 @@ pub use self::{
     check::InvalidSetting,
     source::{Flags, LoadError},
     units::{DatabaseUrl, Span, SpanOrNever},
+    web::Web,
 };
 use crate::domain::policy::Document;
 
@@ -115,6 +117,8 @@ pub struct Grpc {
     pub max_streams_per_connection: u32,
     /// How many calls a caller may have in flight, over all of its connections.
     pub max_calls_per_caller: usize,
+    /// How long a client that has connected may take to begin to speak HTTP/2.
+    pub preface_timeout: Span,
     /// How old a connection becomes before its client is told to open another, a
     /// tenth more or less; or `never`.
     pub max_connection_age: SpanOrNever,
@@ -130,14 +134,6 @@ pub struct Grpc {
     /// Which roles callers have by their certificates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificate_roles: Vec<CertificateRole>,
-}
-
-/// Calls from browsers, by gRPC-Web. They are taken where there is an origin.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Web {
-    /// The origins of the pages that may call, such as `https://app.example.com`.
-    pub allowed_origins: Vec<String>,
 }
 
 /// TLS on a listener. It is on where there is a certificate.

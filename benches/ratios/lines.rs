@@ -14,10 +14,11 @@ use crate::{
 };
 
 /// What there is to measure.
-pub(crate) const NAMES: [(&str, &str); 14] = [
+pub(crate) const NAMES: [(&str, &str); 15] = [
     ("first-use", "bcrypt's runs for the first use of each minted token after a restart"),
     ("embedded", "Introspect, embedded database"),
     ("batch", "BatchIntrospect of 100"),
+    ("ext-authz", "Envoy's Check against Introspect, embedded database"),
     ("flood-embedded", "warm p99 during a flood, embedded database"),
     ("postgres", "Introspect, PostgreSQL, strict"),
     ("stale", "Introspect, PostgreSQL, max_staleness 1 s"),
@@ -43,6 +44,7 @@ pub(crate) fn all(bench: &Bench) -> Vec<Line> {
     measure("first-use", &|| [Backend::Embedded, Backend::Postgres].map(|backend| first_use(bench, backend)).into());
     measure("embedded", &|| vec![embedded(bench)]);
     measure("batch", &|| vec![batch(bench)]);
+    measure("ext-authz", &|| vec![ext_authz(bench)]);
     measure("flood-embedded", &|| flood::measure(bench, "flood-embedded", Backend::Embedded));
     measure("postgres", &|| vec![postgres(bench)]);
     measure("stale", &|| vec![stale(bench)]);
@@ -156,6 +158,19 @@ fn batch(bench: &Bench) -> Line {
             Figure::of("BatchIntrospect of 100, 16 in flight", &batches),
         ],
         ..line_of(rounds.collect())
+    }
+}
+
+fn ext_authz(bench: &Bench) -> Line {
+    let (_server, spec) = warm(bench, bench.sown(Backend::Embedded), &[]);
+    let check = Spec { ask: Ask::ExtAuthz, ..spec.clone() };
+    let [introspects, checks] = bench.alternate([("Introspect", &spec), ("ext_authz", &check)]);
+    Line {
+        name: "ext-authz",
+        what: format!("Envoy's Check, embedded, {} tokens, 256 in flight", bench.plan.tokens),
+        unit: "× Introspect",
+        figures: vec![Figure::of("Introspect", &introspects), Figure::of("ext_authz's Check", &checks)],
+        ..ratios(&checks, &introspects)
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum Ask {
     Introspect { expected: Expected, max_staleness: u32 },
     /// BatchIntrospect of so many.
     Batch(usize),
+    /// Envoy's Check of a request as a browser sends it, which must go on.
+    ExtAuthz,
     /// SignIn with a wrong password, which must be refused; the credentials are
     /// usernames.
     WrongSignIn,

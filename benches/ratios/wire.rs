@@ -4,6 +4,13 @@
 use std::{future::poll_fn, net::SocketAddr};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use envoy_types::pb::envoy::{
+    config::core::v3::{Address, SocketAddress, address},
+    service::auth::v3::{
+        AttributeContext, CheckRequest,
+        attribute_context::{HttpRequest, Peer, Request as Held},
+    },
+};
 use h2::client::SendRequest;
 use http::{HeaderValue, Method, Request, Version};
 use prost::Message as _;
@@ -51,6 +58,7 @@ impl Requests {
         let path = match ask {
             Ask::Introspect { .. } => "/token_authority.v1.TokenAuthorityService/Introspect",
             Ask::Batch(_) => "/token_authority.v1.TokenAuthorityService/BatchIntrospect",
+            Ask::ExtAuthz => "/envoy.service.auth.v3.Authorization/Check",
             Ask::WrongSignIn => "/token_authority.v1.SessionService/SignIn",
             Ask::Check | Ask::Query(_) => "/grpc.health.v1.Health/Check",
         };
@@ -97,6 +105,7 @@ impl Requests {
                 let requests = some.iter().map(question).collect();
                 add(&BatchIntrospectRequest { requests }.encode_to_vec());
             }),
+            Ask::ExtAuthz => credentials.iter().for_each(|one| add(&held(one).encode_to_vec())),
             Ask::WrongSignIn => {
                 for (number, username) in credentials.iter().enumerate() {
                     let username = (*username).to_owned();
@@ -172,8 +181,36 @@ impl Reply {
             Ask::Introspect { expected: Expected::InactiveOrBusy, .. } => message == [16, 2],
             Ask::Introspect { .. } => is_active(message),
             Ask::Batch(size) => active_results(message) == Some(*size),
+            // `status` without a code, and `ok_response`.
+            Ask::ExtAuthz => message.starts_with(&[10, 0, 26]),
         };
         if right { Answer::Right } else { Answer::Wrong }
+    }
+}
+
+/// A request that Envoy asks about, with the headers that
+/// `examples/gateways/envoy.yaml` sends.
+fn held(credential: &str) -> CheckRequest {
+    let headers = [("authorization", format!("Bearer {credential}")), ("x-forwarded-for", "192.0.2.7".to_owned())];
+    let http = HttpRequest {
+        id: "6f1c2d1e-6f0e-4d0e-8a53-0b8a8f4f9f10".to_owned(),
+        method: "GET".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        path: "/api/v1/trades?page=1".to_owned(),
+        host: "api.example.com".to_owned(),
+        scheme: "https".to_owned(),
+        protocol: "HTTP/2".to_owned(),
+        ..HttpRequest::default()
+    };
+    let socket = SocketAddress { address: "192.0.2.7".to_owned(), ..SocketAddress::default() };
+    let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(Peer { address, ..Peer::default() }),
+            request: Some(Held { http: Some(http), ..Held::default() }),
+            context_extensions: [("required_scopes".to_owned(), NEEDED_SCOPE.to_owned())].into(),
+            ..AttributeContext::default()
+        }),
     }
 }
 

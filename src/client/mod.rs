@@ -23,12 +23,16 @@
 //! # }
 //! ```
 //!
+//! A service that protects an API of its own puts an [`IntrospectLayer`] before it
+//! (`protect/`).
+//!
 //! Invariant: the credential is held in memory that is wiped when it is let go,
 //! and no `Debug` or error text of this module shows it.
 
 mod authenticate;
 mod bearer;
 mod error;
+mod protect;
 mod target;
 mod tls;
 mod transport;
@@ -48,10 +52,16 @@ pub use self::{
     authenticate::Authenticate,
     bearer::{BearerToken, InvalidBearerToken},
     error::{CallError, ConnectError, FieldViolation},
+    protect::{Introspect, IntrospectLayer, Subject},
     target::InvalidUrl,
     tls::{ClientIdentity, InvalidTls, Tls},
     transport::Reopening,
 };
+
+/// How long nothing may come before the server is asked whether it is there, and
+/// how long it may take to say so.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -121,15 +131,31 @@ impl Client {
         timeouts: Timeouts,
         tls: &Tls,
     ) -> Result<Self, ConnectError> {
-        let url = target::parse(url)?;
-        let refusal = Refusal::default();
-        let connector = tls::Connector::new(&url, tls, refusal.clone())?;
-        let endpoint = Endpoint::from(target::plain(&url)?)
-            .origin(url)
-            .connect_timeout(timeouts.connect)
-            .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
-        let channel = Reopening::new(endpoint.connect_with_connector(connector).await?, refusal);
-        Ok(Self { channel, authenticate: Authenticate::new(token.into(), timeouts.call), call_timeout: timeouts.call })
+        let (endpoint, connector, refusal) = prepare(url, timeouts, tls)?;
+        let channel = endpoint.connect_with_connector(connector).await?;
+        Ok(Self::over(Reopening::new(channel, refusal), token.into(), timeouts))
+    }
+
+    /// The same for a service that is to start whether or not its authority is there:
+    /// connects with the first call. Is called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect_with`], but [`ConnectError::Unreachable`]: then it is the
+    /// calls that fail.
+    pub fn connect_lazily(
+        url: &str,
+        token: impl Into<Option<BearerToken>>,
+        timeouts: Timeouts,
+        tls: &Tls,
+    ) -> Result<Self, ConnectError> {
+        let (endpoint, connector, refusal) = prepare(url, timeouts, tls)?;
+        let channel = endpoint.connect_with_connector_lazy(connector);
+        Ok(Self::over(Reopening::new(channel, refusal), token.into(), timeouts))
+    }
+
+    fn over(channel: Reopening, token: Option<BearerToken>, timeouts: Timeouts) -> Self {
+        Self { channel, authenticate: Authenticate::new(token, timeouts.call), call_timeout: timeouts.call }
     }
 
     /// Tells whether the server answers (`grpc.health.v1`).
@@ -181,6 +207,22 @@ impl Client {
     fn transport(&self) -> Transport {
         InterceptedService::new(self.channel.clone(), self.authenticate.clone())
     }
+}
+
+/// What connects, and by which way.
+fn prepare(url: &str, timeouts: Timeouts, tls: &Tls) -> Result<(Endpoint, tls::Connector, Refusal), ConnectError> {
+    let url = target::parse(url)?;
+    let refusal = Refusal::default();
+    let connector = tls::Connector::new(&url, tls, refusal.clone())?;
+    let endpoint = Endpoint::from(target::plain(&url)?)
+        .origin(url)
+        .connect_timeout(timeouts.connect)
+        // A connection that fell silent is noticed, and another opened.
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("token-authority/", env!("CARGO_PKG_VERSION")))?;
+    Ok((endpoint, connector, refusal))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Calls from browsers: gRPC-Web, for the pages of origins that the settings name.
-//! A browser asks first whether a page may call (CORS, the Fetch standard, section
-//! 3.2); nothing is let in by that: each call still shows its credential.
+//! A browser asks first whether a page may call (CORS, the Fetch standard); nothing
+//! is let in by that: each call still shows its credential.
 
 use std::time::Duration;
 
@@ -11,7 +11,15 @@ use http::{
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::CorsLayer;
 
-/// How long a browser may remember that a page may call: none does for longer.
+use super::tls::Speaks;
+use crate::settings;
+
+/// What is spoken on the gRPC port: browsers may not come over HTTP/2.
+pub(super) fn speaks(settings: &settings::Grpc) -> Speaks {
+    if settings.web.allowed_origins.is_empty() { Speaks::Http2 } else { Speaks::Both }
+}
+
+/// How long a browser may remember that a page may call.
 const MAX_AGE: Duration = Duration::from_hours(2);
 
 /// What clients of gRPC-Web send, and what they must be able to read. None of it is

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use http::{HeaderValue, Uri};
-
 use super::{
     CertificateRole, EmptyScopesSetting, Introspection, Kubernetes, Legacy, Settings, Telemetry,
     check::{InvalidSetting, invalid},
@@ -128,18 +126,6 @@ impl Settings {
         trusted_proxies("grpc.trusted_proxies", &self.grpc.trusted_proxies)
     }
 
-    /// The origins of pages that may call by gRPC-Web (RFC 6454, section 6.2).
-    pub fn web_origins(&self) -> Result<Vec<HeaderValue>, InvalidSetting> {
-        let origin = |text: &String| {
-            let value = HeaderValue::from_str(text).ok().filter(|_| is_origin(text));
-            value.ok_or_else(|| {
-                let problem = format!("{text:?}: an origin is wanted, as browsers send it: https://app.example.com");
-                invalid("grpc.web.allowed_origins")(problem)
-            })
-        };
-        self.grpc.web.allowed_origins.iter().map(origin).collect()
-    }
-
     fn web(&self) -> Result<WebTokens, InvalidSetting> {
         let party = |key, text: &str| Party::new(text).map_err(|error| invalid(key)(error.to_string()));
         Ok(WebTokens {
@@ -211,20 +197,4 @@ fn certificate_roles(key: &'static str, of: &[CertificateRole]) -> Result<Certif
 fn trusted_proxies(key: &'static str, networks: &[String]) -> Result<TrustedProxies, InvalidSetting> {
     let network = |text: &String| text.parse::<Network>().map_err(|error| invalid(key)(format!("{text:?}: {error}")));
     networks.iter().map(network).collect()
-}
-
-/// Whether it is an origin in the one form that browsers send: in lower case, with
-/// neither path nor default port.
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<Uri>() else {
-        return false;
-    };
-    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return false;
-    };
-    let default_port = if scheme == "http" { 80 } else { 443 };
-    let is_whole = text == format!("{scheme}://{authority}");
-    let is_plain = !authority.as_str().contains('@') && authority.port_u16() != Some(default_port);
-    // A wildcard would be compared as it stands, and match nothing.
-    is_whole && is_plain && !text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'*')
 }

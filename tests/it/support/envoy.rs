@@ -43,12 +43,18 @@ impl Envoy {
     /// Starts one with a bootstrap configuration, in JSON or YAML, and waits until
     /// it serves. Its listeners may ask for port 0.
     pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, |_| {}).await
+    }
+
+    /// The same, as `change` changes the command.
+    pub(crate) async fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::Builder::new().prefix("envoy-test-").tempdir().expect("a temporary directory");
         // JSON is YAML.
         fs::write(directory.path().join("config.yaml"), config).expect("it can be written");
         let log = File::create(directory.path().join("log")).expect("it can be made");
         let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-        let child = Command::new(envoy())
+        let mut command = Command::new(envoy());
+        command
             .current_dir(directory.path())
             .args(["--config-path", "config.yaml", "--admin-address-path", "admin"])
             // Laid over the file.
@@ -59,9 +65,9 @@ impl Envoy {
             .args(["--concurrency", WORKERS, "--disable-hot-restart", "--log-level", "warning"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("it runs");
+            .stderr(log);
+        change(&mut command);
+        let child = command.spawn().expect("it runs");
         let mut envoy = Self { child, directory, admin: SocketAddr::from(([127, 0, 0, 1], 0)) };
         until("Envoy has an admin port", async || envoy.finds_its_admin()).await;
         until("Envoy serves", async || envoy.is_alive() && envoy.tells("/ready").0 == 200).await;

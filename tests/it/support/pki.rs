@@ -213,7 +213,7 @@ impl Files {
     }
 }
 
-/// The same for a client that looks at TLS itself.
+/// A connection of a client that looks at TLS itself.
 pub(crate) async fn connect(server: SocketAddr, config: ClientConfig) -> Result<TlsStream<TcpStream>, rustls::Error> {
     let stream = TcpStream::connect(server).await.unwrap();
     let name = ServerName::from(server.ip());

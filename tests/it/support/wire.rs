@@ -13,6 +13,7 @@ use h2::{
 };
 use http::{HeaderMap, Request, StatusCode};
 use token_authority::client::CallError;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Status;
 
 use super::refusal::assert_one_error_info;
@@ -33,7 +34,14 @@ pub(crate) struct Answer {
 
 impl Wire {
     pub(crate) async fn connect(authority: SocketAddr) -> Self {
-        let stream = tokio::net::TcpStream::connect(authority).await.expect("somebody listens");
+        Self::over(tokio::net::TcpStream::connect(authority).await.expect("somebody listens"), authority).await
+    }
+
+    /// The same over a stream that was opened already.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        authority: SocketAddr,
+    ) -> Self {
         let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2 is spoken");
         tokio::spawn(connection);
         Self { send, authority }
