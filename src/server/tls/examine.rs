@@ -44,7 +44,7 @@ pub(in crate::server) async fn examine(
     Some(
         async {
             let read = files.read().await?;
-            files.understand(&read, Speaks::Http2.protocol())?;
+            files.understand(&read, Speaks::Http2.protocols())?;
             let chain = files::certificates(read.certificate()).unwrap_or_default();
             let authorities = read.authorities().map(|pem| files::certificates(pem).unwrap_or_default());
             Ok(told(&chain, &authorities.unwrap_or_default()))
