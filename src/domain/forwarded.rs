@@ -66,6 +66,7 @@ mod tests {
         TrustedProxies::from_iter(trusted).client(peer, lines).map(|client| client.to_string())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as client gives it")]
     fn is(address: &str) -> Option<String> {
         Some(address.to_owned())
     }
