@@ -9,7 +9,11 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{account::Username, credential::Kind, scope::Scopes},
+    domain::{
+        account::{Username, Word},
+        credential::Kind,
+        scope::Scopes,
+    },
     introspection::Active,
 };
 
@@ -148,7 +152,7 @@ impl Denial {
 pub fn identity(active: &Active) -> [(&'static str, String); 7] {
     let Active { record, holder, scopes, missing: _, plan } = active;
     let account = &holder.account;
-    let roles: Vec<_> = account.roles.iter().map(|role| role.as_str()).collect();
+    let roles: Vec<_> = account.roles.iter().map(Word::as_str).collect();
     let username = account.username.as_ref().map(Username::shown).unwrap_or_default();
     [
         ("x-token-authority-account-id", account.id.to_string()),

@@ -258,10 +258,9 @@ async fn recognize(
 /// The RPCs whose callers are confirmed together with what they ask.
 pub(super) fn asks(path: &str) -> Option<Operation> {
     match path {
-        "/token_authority.v1.TokenAuthorityService/Introspect" => Some(Operation::Introspect),
+        // What Envoy asks is the same question.
+        "/token_authority.v1.TokenAuthorityService/Introspect" | CHECK => Some(Operation::Introspect),
         "/token_authority.v1.TokenAuthorityService/BatchIntrospect" => Some(Operation::BatchIntrospect),
-        // It is the same question.
-        CHECK => Some(Operation::Introspect),
         _ => None,
     }
 }
