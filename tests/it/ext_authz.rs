@@ -219,7 +219,7 @@ async fn a_route_that_makes_no_sense_lets_nobody_through(backend: Backend) {
     for held in [
         Held::bearer(&issued.secret).wanting("read\twrite"),
         Held::bearer(&issued.secret).wanting("\"read\""),
-        Held::bearer(&issued.secret).wanting(&(0..201).map(|scope| format!("s{scope} ")).collect::<String>()),
+        Held::bearer(&issued.secret).wanting(&(0..201).map(|scope| format!("s{scope}")).collect::<Vec<_>>().join(" ")),
         // A misspelt name would leave the route open.
         Held::bearer(&issued.secret).extension("required_scope", "read"),
         Held::bearer(&issued.secret).extension("REQUIRED_SCOPES", "read"),
