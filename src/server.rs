@@ -4,6 +4,7 @@
 
 mod audit_stream;
 mod connections;
+pub mod doctor;
 mod doors;
 mod health;
 pub mod keys;
@@ -13,6 +14,7 @@ mod peer;
 mod refusals;
 mod retention;
 mod signing;
+mod silence;
 pub mod tls;
 mod uses;
 mod web;
@@ -279,7 +281,7 @@ impl Server {
         let grpc = Listener::new(grpc_listener, grpc_tls);
         let grpc = serve(grpc, service, grpc_protocols(&settings.grpc), terms, stop.clone());
         let http = Listener::new(http_listener, http_tls);
-        let http = serve(http, http_routes, doors::http1(), Terms { age: None, ..terms }, stop.clone());
+        let http = serve(http, http_routes, doors::http1(), Terms { age: None, preface: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -410,7 +412,7 @@ fn terms(grpc: &settings::Grpc) -> Terms {
         SpanOrNever::Span(age) => Some(age.0),
         SpanOrNever::Never => None,
     };
-    Terms { age, grace: grpc.max_connection_age_grace.0 }
+    Terms { age, grace: grpc.max_connection_age_grace.0, preface: Some(grpc.preface_timeout.0) }
 }
 
 /// Listens, and tells on which port where any would do.

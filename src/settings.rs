@@ -117,6 +117,8 @@ pub struct Grpc {
     pub max_streams_per_connection: u32,
     /// How many calls a caller may have in flight, over all of its connections.
     pub max_calls_per_caller: usize,
+    /// How long a client that has connected may take to begin to speak HTTP/2.
+    pub preface_timeout: Span,
     /// How old a connection becomes before its client is told to open another, a
     /// tenth more or less; or `never`.
     pub max_connection_age: SpanOrNever,

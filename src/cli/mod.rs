@@ -30,6 +30,7 @@ mod auth;
 mod completions;
 mod connection;
 mod console;
+mod doctor;
 mod error;
 mod exit;
 mod healthcheck;
@@ -60,6 +61,7 @@ use self::{
     console::{Console, OutputFormat},
 };
 pub use self::{
+    doctor::DoctorArgs,
     error::Error,
     exit::Exit,
     keys::KeysCommand,

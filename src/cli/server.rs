@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Error, Exit,
     console::Console,
+    doctor::{self, DoctorArgs},
     keys::{self, KeysCommand},
 };
 use crate::{
@@ -32,6 +33,9 @@ pub enum ServerCommand {
     Serve(ServerArgs),
     /// Bring the database's schema up to date
     Migrate(ServerArgs),
+    /// Say whether settings, database, keys, clocks and certificates are in order;
+    /// beside a server that runs, nothing is changed
+    Doctor(DoctorArgs),
     /// The settings in effect
     #[command(subcommand)]
     Settings(SettingsCommand),
@@ -143,6 +147,7 @@ pub(super) fn run(command: &ServerCommand, console: Console) -> Result<Exit, Err
             say(&format!("the database begins another history, {epoch}: every server drops what it knew\n"))
         }
         ServerCommand::Keys(command) => keys::run(command, console),
+        ServerCommand::Doctor(args) => doctor::run(args, console),
     }
 }
 

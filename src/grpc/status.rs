@@ -13,6 +13,7 @@ use crate::{
     domain::{delegation::Excess, scope::Scopes},
     introspection::{Busy, Fault},
     store,
+    telemetry::told_of,
 };
 
 /// The domain of every `ErrorInfo`.
@@ -110,11 +111,11 @@ pub(super) fn unavailable(error: &store::Error) -> Status {
         }
         // No second try mends these.
         store::Error::Duplicate(_) | store::Error::Unreadable { .. } => {
-            tracing::error!(error = error as &dyn std::error::Error, "the database holds what it should not");
+            tracing::error!(error = told_of(error), "the database holds what it should not");
             return plain(Code::Internal, "INTERNAL", "the service failed");
         }
     }
-    tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
+    tracing::warn!(error = told_of(error), "the database failed");
     cannot_answer("DATABASE_UNAVAILABLE")
 }
 

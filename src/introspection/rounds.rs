@@ -22,7 +22,7 @@ use super::{
 use crate::{
     keys::KeysAtHand,
     store::{self, Changed, Confirmation, Fill, Head, HeadReader, MAX_CHANGES, Since, Subject},
-    telemetry::Confirmations,
+    telemetry::{Confirmations, told_of},
 };
 
 /// With more waiters than this in the last batch, rounds are paced.
@@ -195,7 +195,7 @@ impl Rounds {
                 self.failing = false;
             }
             Err(error) if !self.failing => {
-                tracing::error!(error = error as &dyn std::error::Error, "introspections cannot be confirmed");
+                tracing::error!(error = told_of(error), "introspections cannot be confirmed");
                 self.failing = true;
             }
             _ => {}

@@ -21,7 +21,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use super::listener::{Agreed, Handshakes, Listener, agree};
+use super::{
+    listener::{Agreed, Handshakes, Listener, agree},
+    silence::{PREFACE, hear, too_long},
+};
 use crate::{
     caller::Peer,
     domain::{certificate::ClientCertificate, network::ClientAddress},
@@ -35,6 +38,9 @@ pub(super) struct Terms {
     pub(super) age: Option<Duration>,
     /// How long what is in flight may take after that.
     pub(super) grace: Duration,
+    /// How long a client may take to begin to speak HTTP/2; none: another protocol is
+    /// spoken, which sees to it by itself.
+    pub(super) preface: Option<Duration>,
 }
 
 impl Terms {
@@ -142,9 +148,14 @@ impl<S> Shared<S> {
             request.extensions_mut().insert(peer.clone());
             request
         });
+        let (stream, begun) = hear(stream, PREFACE);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
         let grace = tokio::select! {
             ended = &mut connection => return told(ended),
+            () = too_long(begun, terms.preface) => {
+                tracing::debug!("a client did not begin to speak in time");
+                return;
+            }
             () = terms.age() => Some(terms.grace),
             () = distrusted => Some(terms.grace),
             () = stop.cancelled() => None,

@@ -14,6 +14,7 @@ use crate::{
     grpc,
     keys::KeysAtHand,
     store::{self, Store},
+    telemetry::told_of,
 };
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -69,7 +70,7 @@ pub(super) async fn watch(
         let answer = ask(&store).await;
         match (answered, &answer) {
             (true, Err(error)) => {
-                tracing::error!(error = error as &dyn std::error::Error, "the database does not answer: not serving");
+                tracing::error!(error = told_of(error), "the database does not answer: not serving");
             }
             (false, Ok(())) => tracing::info!("the database answers again"),
             (true, Ok(())) | (false, Err(_)) => {}

@@ -1,7 +1,7 @@
 //! Which keys are to be used now? The ring's file and the database are looked at
 //! again every now and then, and where the database was seen to name another key.
 
-use std::{error::Error as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::{
     keys::KeysAtHand,
     settings::Settings,
     store::Store,
+    telemetry::told_of,
 };
 
 /// How soon a file that was given is noticed.
@@ -66,12 +67,11 @@ pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, path: PathBuf, s
         if state != told {
             match &problem {
                 Some((true, _, problem)) => {
-                    tracing::warn!(error = problem as &dyn std::error::Error, "the master keys at hand stay in use");
+                    tracing::warn!(error = told_of(problem), "the master keys at hand stay in use");
                 }
-                Some((false, _, problem)) => tracing::error!(
-                    error = problem as &dyn std::error::Error,
-                    "not serving: the current master key is not here"
-                ),
+                Some((false, _, problem)) => {
+                    tracing::error!(error = told_of(problem), "not serving: the current master key is not here")
+                }
                 None => tracing::info!(file = %path.display(), "the file of master keys is in order again"),
             }
             told = state;
@@ -87,15 +87,4 @@ fn say(keys: &Keys) {
     let at_hand: Vec<_> = keys.ring().iter().map(|key| key.id().as_str()).collect();
     let current = keys.current().map_or("none", |key| key.id().as_str());
     tracing::info!(current, at_hand = at_hand.join(" "), "master keys replaced");
-}
-
-/// A problem with its causes, to be told from another.
-fn told_of(problem: &bootstrap::Error) -> String {
-    let mut text = problem.to_string();
-    let mut cause = problem.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

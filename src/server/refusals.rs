@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::writer::Writer;
-use crate::{authority::Refusals, store::Store};
+use crate::{authority::Refusals, store::Store, telemetry::told_of};
 
 /// Writes refusals down at each interval from now on.
 pub(super) fn write_down(store: Store, refusals: Refusals, every: Duration) -> Writer {
@@ -25,7 +25,7 @@ async fn run(store: Store, refusals: Refusals, every: Duration, calls_ended: Can
         }
         if let Err(error) = refusals.write(&store).await {
             let what_of_them = if is_last { "are lost" } else { "are kept and tried again" };
-            let error = &error as &dyn std::error::Error;
+            let error = told_of(&error);
             tracing::warn!(error, "the audit trail was not told of refusals, and they {what_of_them}");
         }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     settings::Retention,
     store::{Purged, Store},
+    telemetry::told_of,
 };
 
 /// Removes what is past its retention, once at the start and then at each
@@ -21,14 +22,14 @@ pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Dura
             _ = ticks.tick() => {}
         }
         if let Err(error) = store.purge_attempts(sign_in_window).await {
-            let error = &error as &dyn std::error::Error;
+            let error = told_of(&error);
             tracing::warn!(error, "removing what was counted of sign-ins failed");
         }
         match store.purge_audit(retention.audit.0).await {
             Ok(0) => {}
             Ok(events) => tracing::info!(events, "removed audit events that were past their retention"),
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
+                let error = told_of(&error);
                 tracing::warn!(error, "removing audit events that are past their retention failed");
             }
         }
@@ -38,7 +39,7 @@ pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Dura
                 tracing::info!(credentials, secrets, changes, signing_keys, "removed what was past its retention");
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "removing what is past its retention failed");
+                tracing::warn!(error = told_of(&error), "removing what is past its retention failed");
             }
         }
     }

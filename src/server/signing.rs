@@ -14,6 +14,7 @@ use crate::{
     domain::{keys::Keys, signing::SigningKeyId},
     keys::KeysAtHand,
     store::{self, Store},
+    telemetry::told_of,
 };
 
 /// How soon it is noticed.
@@ -64,7 +65,7 @@ pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Durati
             // Where the database does not answer, the health check says so.
             Ok(()) | Err(bootstrap::Error::Store(store::Error::Unavailable(_) | store::Error::TimedOut)) => {}
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the signing key was not looked at");
+                tracing::warn!(error = told_of(&error), "the signing key was not looked at");
             }
         }
     }

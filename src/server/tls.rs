@@ -2,6 +2,7 @@
 //! looked at again every few seconds; what they hold is used from the next
 //! connection on, where it is in order, and else what was used before.
 
+mod examine;
 mod files;
 
 use std::{sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::examine::{Examined, examine};
 pub use self::files::Error;
 use self::files::{Digest, Files};
 use crate::{domain::time::Timestamp, settings};

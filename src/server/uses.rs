@@ -11,6 +11,7 @@ use super::writer::Writer;
 use crate::{
     introspection::Uses,
     store::{self, MAX_USES, Store},
+    telemetry::told_of,
 };
 
 /// Writes uses down at each interval from now on.
@@ -33,7 +34,7 @@ async fn run(store: Store, uses: Uses, every: Duration, calls_ended: Cancellatio
         has_failed = written.is_err();
         if let Err(error) = written {
             let what_of_them = if is_last { "are lost" } else { "are kept and tried again" };
-            tracing::warn!(error = &error as &dyn std::error::Error, "uses were not written, and {what_of_them}");
+            tracing::warn!(error = told_of(&error), "uses were not written, and {what_of_them}");
         }
         match uses.take_lost() {
             0 => {}

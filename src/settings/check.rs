@@ -62,6 +62,7 @@ impl Settings {
             ("database.statement_timeout", self.database.statement_timeout),
             ("database.call_timeout", self.database.call_timeout),
             ("grpc.max_deadline", self.grpc.max_deadline),
+            ("grpc.preface_timeout", self.grpc.preface_timeout),
             ("retention.interval", self.retention.interval),
             ("audit.refusal_interval", self.audit.refusal_interval),
             ("introspection.timeout", self.introspection.timeout),

@@ -64,6 +64,7 @@ impl Default for Grpc {
             max_message_bytes: 4 * 1024 * 1024,
             max_streams_per_connection: 1_000,
             max_calls_per_caller: 2_000,
+            preface_timeout: Span(Duration::from_secs(10)),
             max_connection_age: SpanOrNever::Span(Span(Duration::from_mins(30))),
             // Longer than any call that is no stream.
             max_connection_age_grace: Span(Duration::from_secs(40)),

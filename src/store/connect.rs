@@ -11,11 +11,12 @@ use std::{
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, TransactionTrait as _,
     sqlx::{
-        self, ConnectOptions as _,
+        self, ConnectOptions as _, Connection as _,
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
+use tokio::time::timeout;
 
 /// How many may read an embedded database at a time.
 const SQLITE_READERS: u32 = 4;
@@ -134,6 +135,33 @@ impl Config {
         }
     }
 
+    /// Connections that change nothing, and take nothing from who is at work.
+    pub(super) async fn connect_to_look(&self) -> Result<Connections, ConnectError> {
+        let path = match &self.location {
+            Location::Sqlite(path) => path,
+            Location::Postgres(url) => {
+                // A pool tries again until its time is over, and then says no more than that.
+                let options = self.options_of(url)?;
+                let tried = timeout(self.acquire_timeout, options.connect());
+                tried.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+                return self.postgres_pools(url);
+            }
+        };
+        // The log is there as long as anybody has the database open. Where nobody has,
+        // SQLite would leave files of its own behind, unless nothing can change.
+        let in_use = log_beside(path).exists();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .read_only(true)
+            .immutable(!in_use)
+            .busy_timeout(self.lock_timeout)
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(self.acquire_timeout);
+        let read = DatabaseConnection::from(pool.connect_with(options).await?);
+        Ok(Connections { write: read.clone(), watch: read.clone(), read, _lock: None })
+    }
+
     async fn connect_sqlite(&self, path: &Path) -> Result<Connections, ConnectError> {
         let lock = lock_beside(path)?;
         let options = SqliteConnectOptions::new()
@@ -235,6 +263,13 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// SQLite's log of a database.
+fn log_beside(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 /// Takes the lock that keeps a second process away. It goes with the process,

@@ -25,7 +25,27 @@ pub enum MigrateError {
     Driver(#[from] DbErr),
 }
 
+/// How a database's schema stands to this binary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// Migrations of this binary's that are not applied, in their order.
+    pub pending: Vec<String>,
+    /// Migrations that are applied, and are a newer binary's.
+    pub unknown: Vec<String>,
+    /// Whether nothing was ever applied.
+    pub is_new: bool,
+}
+
 impl Store {
+    /// How the schema stands to this binary.
+    pub async fn schema(&self) -> Result<Schema, MigrateError> {
+        let transaction = self.reader().begin().await?;
+        self.0.config.forget_statements(&transaction).await?;
+        let schema = compare(&transaction).await?;
+        transaction.rollback().await?;
+        Ok(schema)
+    }
+
     /// Applies what is missing, and says how many that were. A schema that is
     /// newer than this binary is left as it is.
     pub async fn migrate(&self) -> Result<usize, MigrateError> {
@@ -37,7 +57,7 @@ impl Store {
                 let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
                 transaction.execute_unprepared(&lock).await?;
             }
-            let pending = pending(&transaction).await?;
+            let pending = compare(&transaction).await?.pending.len();
             if pending > 0 {
                 Migrator::up(&transaction, None).await?;
             }
@@ -49,20 +69,16 @@ impl Store {
 
     /// Refuses a schema that lacks what this binary needs.
     pub async fn check_schema(&self) -> Result<(), MigrateError> {
-        let transaction = self.reader().begin().await?;
-        self.0.config.forget_statements(&transaction).await?;
-        let pending = pending(&transaction).await?;
-        transaction.rollback().await?;
-        match pending {
+        match self.schema().await?.pending.len() {
             0 => Ok(()),
             pending => Err(MigrateError::Pending(pending)),
         }
     }
 }
 
-/// How many of this binary's migrations are not applied. Others that are, by a
-/// newer binary, do no harm: migrations expand before they contract.
-async fn pending(connection: &impl sea_orm::ConnectionTrait) -> Result<usize, DbErr> {
+/// Which of this binary's migrations are not applied, and which others are. Those, a
+/// newer binary's, do no harm: migrations expand before they contract.
+async fn compare(connection: &impl sea_orm::ConnectionTrait) -> Result<Schema, DbErr> {
     let backend = connection.get_database_backend();
     let query = match backend {
         DbBackend::Postgres => {
@@ -78,5 +94,8 @@ async fn pending(connection: &impl sea_orm::ConnectionTrait) -> Result<usize, Db
             applied.insert(row.try_get::<String>("", "version")?);
         }
     }
-    Ok(Migrator::migrations().iter().filter(|migration| !applied.contains(migration.name())).count())
+    let mut pending: Vec<_> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    let unknown = applied.iter().filter(|name| !pending.contains(name)).cloned().collect();
+    pending.retain(|name| !applied.contains(name));
+    Ok(Schema { pending, unknown, is_new: applied.is_empty() })
 }

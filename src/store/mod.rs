@@ -10,6 +10,7 @@ mod arrays;
 mod attempts;
 mod audit;
 mod backup;
+mod condition;
 mod connect;
 mod convert;
 mod counts;
@@ -45,6 +46,7 @@ pub use self::{
     attempts::{Counted, Told},
     audit::{AuditFilter, Entry, Event, Refusal},
     backup::BackupError,
+    condition::{Condition, ServerCondition},
     connect::{Config, ConnectError, Location, Url},
     counts::{PoolSize, StatementsDone, WorkDone},
     credentials::{Lock, NewSecret, SecretRequest},
@@ -54,7 +56,7 @@ pub use self::{
     imports::{Found, FoundBy, Imported, Sought},
     lists::{OverCap, SessionFilter, TokenFilter, TokenStates, Usage},
     load::Fill,
-    migrate::MigrateError,
+    migrate::{MigrateError, Schema},
     purge::Purged,
     signing_keys::{Retired, SigningKeyRecord},
     snapshot::Snapshot,
@@ -110,10 +112,21 @@ impl Store {
     /// Opens the database, which must be fit for the promise that revocation
     /// is immediate. It may be without tables yet.
     pub async fn open(config: Config) -> Result<Self, ConnectError> {
+        let connections = config.connect().await?;
+        Ok(Self::on(connections, config))
+    }
+
+    /// Opens the database to be looked at, beside whoever uses it: nothing is made,
+    /// taken or changed, and what is not fit is opened as well. Only what reads will do.
+    pub async fn open_to_look(config: Config) -> Result<Self, ConnectError> {
+        let connections = config.connect_to_look().await?;
+        Ok(Self::on(connections, config))
+    }
+
+    fn on(mut connections: connect::Connections, config: Config) -> Self {
         let counts = Arc::<Counts>::default();
-        let mut connections = config.connect().await?;
         counts::count_statements(&mut connections, &counts);
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             connections: RwLock::new(Arc::new(connections)),
             config,
             counts,
@@ -124,7 +137,7 @@ impl Store {
             policy: Mutex::new(None),
             scope_names: quick_cache::sync::Cache::new(MAX_SCOPE_NAMES),
             follower: OnceLock::new(),
-        })))
+        }))
     }
 
     /// Runs reads in a task of their own. A caller waits no longer than

@@ -11,6 +11,7 @@ use std::{
 };
 
 use opentelemetry::{Key, KeyValue, trace::Status};
+use opentelemetry_otlp::{WithExportConfig, WithTonicConfig, tonic_types::transport::ClientTlsConfig};
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
@@ -19,9 +20,18 @@ use opentelemetry_sdk::{
 };
 
 /// How long a collector may take for a batch.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the log says that it takes nothing.
 const SAID_EVERY: Duration = Duration::from_mins(5);
+
+/// Has an exporter tell the collector there. By TLS, it is believed where an
+/// authority vouches for it that this machine trusts, or that `SSL_CERT_FILE` names:
+/// left to itself, the exporter trusts none.
+pub(super) fn to<B: WithExportConfig + WithTonicConfig>(exporter: B, endpoint: &str) -> B {
+    let exporter = exporter.with_endpoint(endpoint).with_timeout(TIMEOUT);
+    let is_https = endpoint.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    if is_https { exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()) } else { exporter }
+}
 
 /// Of spans and of metrics: of the process, as its log is.
 pub(super) static TRACES: Exports = Exports::new("traces");

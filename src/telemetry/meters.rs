@@ -7,7 +7,7 @@ use opentelemetry::{
     InstrumentationScope, KeyValue,
     metrics::{AsyncInstrument, BoundHistogram, Histogram, Meter, MeterProvider as _},
 };
-use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 
@@ -44,11 +44,7 @@ impl Meters {
             .map_err(Error::Metrics)?;
         let mut provider = SdkMeterProvider::builder().with_resource(super::resource()).with_reader(prometheus);
         if let Some(endpoint) = settings.endpoint() {
-            let exporter = MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
-                .with_timeout(exporters::TIMEOUT)
-                .build()?;
+            let exporter = exporters::to(MetricExporter::builder().with_tonic(), endpoint).build()?;
             let reader = PeriodicReader::builder(Telling::new(exporter, &exporters::METRICS))
                 .with_interval(settings.metrics_interval.0)
                 .build();

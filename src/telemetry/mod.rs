@@ -17,7 +17,7 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
@@ -92,8 +92,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, Error> {
         registry.with(filter).with(lines(settings.log.format).with_filter(own)).try_init()?;
         return Ok(Telemetry { traces: None });
     };
-    let exporter =
-        SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(exporters::TIMEOUT).build()?;
+    let exporter = exporters::to(SpanExporter::builder().with_tonic(), endpoint).build()?;
     let traces = SdkTracerProvider::builder()
         .with_resource(resource())
         // Whose spans come here was decided before.
@@ -137,4 +136,20 @@ fn resource() -> Resource {
         own.push(KeyValue::new("service.name", NAME));
     }
     Resource::builder().with_attributes(own).build()
+}
+
+/// An error with its causes. A line of the log for programs tells of an error alone
+/// what it says itself.
+pub fn told_of(problem: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = problem.to_string();
+    let mut cause = problem.source();
+    while let Some(source) = cause {
+        let because = source.to_string();
+        // Some say what their cause says.
+        if !text.ends_with(&because) {
+            text = format!("{text}: {because}");
+        }
+        cause = source.source();
+    }
+    text
 }

@@ -1,6 +1,11 @@
 //! Services that identify themselves by a client certificate: its names have
 //! roles by the settings, it is judged on each call, and records go by it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use token_authority::{
     client::CallError,
     proto::v1::{IssueTokenRequest, ServiceRole, WhoAmIResponse},
@@ -9,8 +14,11 @@ use token_authority::{
 use tonic::Code;
 
 use crate::support::{
-    Actor, Backend, TestServer, assert_refused, issue_request, log,
+    Actor, Backend, TestServer, assert_refused,
+    gate::Gate,
+    issue_request, log,
     pki::{Authority, Files, Pair, caller},
+    settings::be_patient,
     sign_in::{PASSWORD, by_password},
     wait::until,
 };
@@ -108,6 +116,59 @@ async fn what_it_does_is_retried_by_its_name(backend: Backend) {
     let repeated = renewed.try_issue(request()).await;
     assert_eq!(repeated.unwrap_err().reason.as_deref(), Some("REQUEST_ID_REUSED"));
     site.named(&[ISSUER]).await.try_issue(request()).await.expect("request ids are each service's own");
+    site.server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_has_so_many_calls_in_flight_whatever_certificates_show_it() {
+    const MAX_CALLS: usize = 3;
+
+    let bounded = |settings: &mut Settings| {
+        be_patient(settings);
+        settings.grpc.max_calls_per_caller = MAX_CALLS;
+    };
+    let roles: [(&str, &[&str]); 2] = [(GATEWAY, &["issuer", "introspector"]), (ISSUER, &["introspector"])];
+    let site = start(Backend::Postgres, &roles, bounded).await;
+    let issued = site.named(&[GATEWAY]).await.issue("ada", "laptop", &[]).await;
+    // A certificate of its own each, as replicas of one service have.
+    let replicas = [site.named(&[GATEWAY]).await, site.named(&[GATEWAY]).await];
+
+    let gate = Gate::closed(&site.server.database);
+    let lock = gate.lock_account("ada");
+    gate.is_reached().await;
+    let refused = Arc::new(AtomicUsize::new(0));
+    let calls: Vec<_> = (0..2 * MAX_CALLS)
+        .map(|number| {
+            let (replica, refused) = (replicas[number % 2].clone(), refused.clone());
+            tokio::spawn(async move {
+                let result = replica.try_issue(issue_request("ada", "in flight", &[])).await;
+                refused.fetch_add(usize::from(result.is_err()), Ordering::SeqCst);
+                result
+            })
+        })
+        .collect();
+    until("the surplus is refused", async || refused.load(Ordering::SeqCst) == MAX_CALLS).await;
+    let question = || crate::support::calls::question(&issued.secret, &[]);
+    for replica in &replicas {
+        assert_refused(replica.try_introspect(question()).await, Code::ResourceExhausted, "TOO_MANY_CALLS");
+    }
+    let other = site.named(&[ISSUER]).await;
+    for _ in 0..2 * MAX_CALLS {
+        assert!(other.introspect(&issued.secret).await.active, "another name has places of its own");
+    }
+    gate.open();
+    lock.join().unwrap();
+    let mut minted = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(_) => minted += 1,
+            refused => {
+                assert_refused(refused, Code::ResourceExhausted, "TOO_MANY_CALLS");
+            }
+        }
+    }
+    assert_eq!(minted, MAX_CALLS);
+    assert!(replicas[0].introspect(&issued.secret).await.active);
     site.server.end().await;
 }
 

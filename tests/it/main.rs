@@ -19,7 +19,12 @@ mod clocks;
 mod command_line;
 mod connection_age;
 mod crashes;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod desktop_sessions;
+#[cfg(target_os = "linux")]
+mod disk_full;
+mod doctor;
 mod end_token_secret;
 mod ext_authz;
 mod ext_authz_callers;
@@ -67,6 +72,7 @@ mod revoke_all_tokens;
 mod revoke_token;
 mod rolling_restart;
 mod rotate_token;
+mod runbooks;
 mod self_service;
 mod service_credentials;
 mod set_password;
@@ -85,6 +91,7 @@ mod tls_reload;
 mod traces;
 mod transport;
 mod transport_shutdown;
+mod transport_silence;
 mod update_token;
 mod uptrakit;
 mod uses;

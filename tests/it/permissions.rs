@@ -82,6 +82,8 @@ async fn every_rpc_by_every_kind_of_caller(backend: Backend) {
     let callers = callers(&server, &admin).await;
     let mut targets = targets(&admin).await;
     let wire = Wire::connect(server.server.grpc_address()).await;
+    let last = server.database.scalar("SELECT max(event_time) FROM audit_events").await;
+    let told = trail(&server, &last).await;
 
     let mut rows = Vec::new();
     for rpc in rpcs() {
@@ -101,7 +103,23 @@ async fn every_rpc_by_every_kind_of_caller(backend: Backend) {
         }
     }
     insta::assert_snapshot!("every_rpc_by_every_kind_of_caller", table(&callers, &rows));
+    assert_eq!(trail(&server, &last).await, told, "nothing that was called changed or removed what the trail said");
     server.end().await;
+}
+
+/// What the audit trail says of the time until then, a line an event.
+async fn trail(server: &TestServer, last: &str) -> String {
+    let (id, lines) = match server.database.backend() {
+        Backend::Sqlite => ("hex(id)", "group_concat(line, char(10))"),
+        Backend::Postgres => ("id::text", "string_agg(line, chr(10))"),
+    };
+    let columns = ["actor", "actor_ip", "action", "target", "account_id", "request_id", "detail", "refusal"];
+    let columns = columns.map(|column| format!("COALESCE({column}, '-')")).join(" || ' ' || ");
+    let events = format!(
+        "SELECT {id} || ' ' || event_time || ' ' || count || ' ' || {columns} AS line \
+         FROM audit_events WHERE event_time <= {last} ORDER BY id"
+    );
+    server.database.scalar(&format!("SELECT {lines} FROM ({events}) AS events")).await
 }
 
 async fn callers(server: &TestServer, admin: &Actor) -> Vec<Caller> {

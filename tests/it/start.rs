@@ -65,18 +65,99 @@ async fn postgresql_is_migrated_when_somebody_says_so() {
     assert!(server.terminate().success());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_schema_is_served_as_it_is() {
-    let database = Backend::Postgres.database();
+on_both_databases!(a_newer_schema_is_served_as_it_is, a_server_goes_on_while_its_schema_becomes_newer);
+
+/// What a newer version may do to the schema before the last server of this one has
+/// gone: it adds.
+async fn expand(database: &Database) {
+    for statement in [
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)",
+        "CREATE TABLE future (id bigint PRIMARY KEY)",
+        "ALTER TABLE credentials ADD COLUMN future text",
+        "ALTER TABLE accounts ADD COLUMN future bigint NOT NULL DEFAULT 7",
+        "ALTER TABLE audit_events ADD COLUMN future text",
+        "CREATE INDEX credentials_by_future ON credentials (future)",
+    ] {
+        database.execute(statement).await;
+    }
+}
+
+async fn a_newer_schema_is_served_as_it_is(backend: Backend) {
+    let database = backend.database();
     let (migrated, said) = run(&database, &["migrate"]);
     assert!(migrated, "{said}");
-    database.sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_future', 0)");
+    expand(&database).await;
 
     let server = Process::start_with(&database, without_migrating);
-    assert!(server.admin().await.who_am_i().await.is_ok());
+    let admin = server.admin().await;
+    let issued = admin.issue("ada", "laptop", &["read"]).await;
+    assert!(admin.introspect(&issued.secret).await.active);
+    admin.revoke(&issued.token.token_id).await.unwrap();
+    assert!(!admin.introspect(&issued.secret).await.active);
     assert!(server.terminate().success());
     assert_eq!(run(&database, &["migrate"]), (true, "0 migration(s) applied\n".to_owned()));
     assert!(Process::start(&database).terminate().success());
+    database.assert_whole().await;
+}
+
+async fn a_server_goes_on_while_its_schema_becomes_newer(backend: Backend) {
+    let database = backend.database();
+    let server = Process::start(&database);
+    let admin = server.admin().await;
+    let before = admin.issue("ada", "before", &["read"]).await;
+    assert!(admin.introspect(&before.secret).await.active);
+    expand(&database).await;
+    let after = admin.issue("ada", "after", &["read"]).await;
+    for issued in [&before, &after] {
+        assert!(admin.introspect(&issued.secret).await.active);
+        admin.revoke(&issued.token.token_id).await.unwrap();
+        assert!(!admin.introspect(&issued.secret).await.active);
+    }
+    assert!(server.terminate().success());
+    database.assert_whole().await;
+}
+
+/// As the version before has left it.
+async fn one_migration_back(database: &Database) {
+    let connection = database.connect().await;
+    Migrator::down(&connection, Some(1)).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_schema_is_refused_until_it_is_migrated() {
+    let database = Backend::Postgres.database();
+    let server = Process::start(&database);
+    let issued = server.admin().await.issue("ada", "laptop", &[]).await;
+    assert!(server.terminate().success());
+    one_migration_back(&database).await;
+
+    let log = refusal_of(&database);
+    assert!(log.contains("the database lacks 1 migration(s) of this version"), "{log}");
+    assert!(log.contains("run `token-authority migrate`, or set database.migrate_on_start"), "{log}");
+    assert_eq!(run(&database, &["migrate"]), (true, "1 migration(s) applied\n".to_owned()));
+    let server = Process::start_with(&database, without_migrating);
+    assert!(server.admin().await.introspect(&issued.secret).await.active, "nothing is lost");
+    assert!(server.terminate().success());
+
+    // Or the server is told to.
+    one_migration_back(&database).await;
+    let server = Process::start(&database);
+    assert!(server.admin().await.introspect(&issued.secret).await.active);
+    assert!(server.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_embedded_database_is_migrated_by_its_server() {
+    let database = Backend::Sqlite.database();
+    let server = Process::start(&database);
+    let issued = server.admin().await.issue("ada", "laptop", &[]).await;
+    assert!(server.terminate().success());
+    one_migration_back(&database).await;
+    let server = Process::start_with(&database, without_migrating);
+    assert!(server.admin().await.introspect(&issued.secret).await.active);
+    assert!(server.terminate().success());
+    database.assert_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,11 @@
 //! A call is one trace, from its caller to the database; what is exported holds no
 //! secret; and a collector that is away keeps nobody waiting.
 
-use std::{collections::HashMap, net::TcpListener, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
 use token_authority::{domain::credential::Kind, telemetry::metrics};
@@ -12,6 +16,7 @@ use crate::support::{
     calls::question,
     collector::{Collector, tells, texts},
     forge, issue_request,
+    pki::Authority,
     sign_in::{PASSWORD, by_password},
     wait::until,
     wire::http_text,
@@ -166,6 +171,43 @@ async fn nothing_exported_holds_a_secret(backend: Backend) {
     server.seen.look_for_secrets(server.log().as_bytes(), &database.dump());
 }
 
+/// How many batches of traces and of metrics no collector took.
+async fn failures(http: SocketAddr) -> [f64; 2] {
+    let (_, told) = tokio::task::spawn_blocking(move || http_text(http, "/metrics")).await.unwrap();
+    ["traces", "metrics"].map(|signal| {
+        let series = format!(r#"token_authority_export_failures_total{{signal="{signal}"}} "#);
+        told.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or_default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_is_reached_by_tls_where_its_authority_is_trusted() {
+    let (trusted, other) = (Authority::new("collectors"), Authority::new("others"));
+    let database = Backend::Sqlite.database();
+    let ca = database.data_dir().join("ca.pem");
+    std::fs::write(&ca, trusted.pem()).unwrap();
+    for (authority, is_trusted) in [(&trusted, true), (&other, false)] {
+        let collector = Collector::start_with_tls(&authority.server()).await;
+        let server = Process::start_with(&database, |command| {
+            collector.is_told_by(command);
+            command.env("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "1").env("SSL_CERT_FILE", &ca);
+        });
+        let admin = server.admin().await;
+        admin.issue("ada", "laptop", &[]).await;
+        let http = server.http;
+        if is_trusted {
+            until("traces and metrics came", async || !collector.spans().is_empty() && !collector.metrics().is_empty())
+                .await;
+            assert_eq!(failures(http).await, [0.0, 0.0]);
+        } else {
+            until("nothing is taken", async || failures(http).await.into_iter().all(|failures| failures >= 1.0)).await;
+            assert!(collector.bytes().is_empty(), "nothing is told to whom nobody vouches for");
+            admin.who_am_i().await.expect("calls are answered");
+        }
+        assert!(server.terminate().success());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_keeps_nobody_waiting() {
     let database = Backend::Sqlite.database();
@@ -174,7 +216,7 @@ async fn a_collector_that_is_away_keeps_nobody_waiting() {
     let away = silent.local_addr().unwrap();
     drop(silent);
     let server = Process::start_with(&database, |command| {
-        tells(command, away);
+        tells(command, &format!("http://{away}"));
         command.env("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "1");
     });
     let admin = server.admin().await;
@@ -182,12 +224,7 @@ async fn a_collector_that_is_away_keeps_nobody_waiting() {
     let http = server.http;
     until("more than one batch failed", async || {
         assert!(admin.introspect(&issued.secret).await.active, "calls are answered");
-        let (_, told) = tokio::task::spawn_blocking(move || http_text(http, "/metrics")).await.unwrap();
-        let failures = |signal: &str| {
-            let series = format!(r#"token_authority_export_failures_total{{signal="{signal}"}} "#);
-            told.lines().find_map(|line| line.strip_prefix(&series)?.parse::<f64>().ok()).unwrap_or_default()
-        };
-        failures("traces") >= 2.0 && failures("metrics") >= 2.0
+        failures(http).await.into_iter().all(|failures| failures >= 2.0)
     })
     .await;
     let said = server.logged("the collector took nothing");

@@ -10,12 +10,20 @@ from support import Authority, Example, StandIn, Tls
 
 def pytest_addoption(parser):
     parser.addoption("--client", action="append", default=[], metavar="NAME=COMMAND")
+    parser.addoption("--opaque-token", metavar="COMMAND")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Only what was named is tried; whatever was named is."""
+    if collection_path.name.startswith("test_"):
+        opaque_token = collection_path.name == "test_opaque_token.py"
+        return not config.getoption("opaque_token" if opaque_token else "client")
+    return None
 
 
 def pytest_generate_tests(metafunc):
     if "client" in metafunc.fixturenames:
         clients = [option.partition("=") for option in metafunc.config.getoption("client")]
-        assert clients, "name the clients: --client NAME=COMMAND"
         values = [shlex.split(command) for _, _, command in clients]
         metafunc.parametrize("client", values, ids=[name for name, _, _ in clients], scope="session")
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
 };
 
@@ -41,11 +41,23 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Err
     let Some(text) = read(path)? else {
         return Ok(None);
     };
-    let mode = fs::metadata(path).map_err(failed("read", path))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:03o}", mode & 0o777), "others than its owner may read this file");
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    if is_exposed(&metadata) {
+        let mode = format!("{:03o}", metadata.mode() & 0o777);
+        tracing::warn!(path = %path.display(), mode, "others than its owner may read this file");
     }
     Ok(Some(text))
+}
+
+/// Whether others may read or write a file than those it is meant for.
+pub(crate) fn is_exposed(metadata: &fs::Metadata) -> bool {
+    exposes(metadata.mode(), metadata.uid() == rustix::process::geteuid().as_raw())
+}
+
+/// An orchestrator mounts a secret as a file of root's that its pod's group may
+/// read, in which nobody else is. Of a file of one's own, no group needs anything.
+fn exposes(mode: u32, is_own: bool) -> bool {
+    mode & if is_own { 0o077 } else { 0o007 } != 0
 }
 
 /// Writes a file that only its owner may read, whole or not at all, and syncs
@@ -85,4 +97,24 @@ pub(super) fn write_private(path: &Path, text: &str, existing: Existing) -> Resu
         let _ = fs::remove_file(&temporary);
         failed("write", path)(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_read_what_is_mounted_for_it() {
+        for (mode, is_own, exposed) in [
+            (0o100_600, true, false),
+            (0o100_400, true, false),
+            (0o100_640, true, true),
+            (0o100_604, true, true),
+            (0o100_440, false, false),
+            (0o100_640, false, false),
+            (0o100_444, false, true),
+        ] {
+            assert_eq!(exposes(mode, is_own), exposed, "{mode:o}, its own: {is_own}");
+        }
+    }
 }

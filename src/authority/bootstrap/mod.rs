@@ -14,11 +14,12 @@ mod signing;
 
 use std::{io, path::PathBuf};
 
+pub(crate) use self::files::is_exposed;
 pub use self::{
     admin::{ensure_admin, reset_admin},
     keys::{Reread, load_keys, reread_keys},
     policy::apply_policy,
-    rotation::{Added, KeyState, KeyStates, add_key, list_keys, promote_key},
+    rotation::{Added, KeyState, KeyStates, add_key, compare_keys, list_keys, promote_key},
     signing::{NewKeyReason, SigningKeyState, ensure_signing_key, rotate_signing_key},
 };
 use crate::{

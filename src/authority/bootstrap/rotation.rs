@@ -21,7 +21,7 @@ use crate::{
         time::Timestamp,
     },
     random,
-    store::{Change, Lock, SigningKeyRecord, Store, Subject},
+    store::{Change, Lock, SigningKeyRecord, Snapshot, Store, Subject},
 };
 
 /// A master key, as the file and the database tell of it.
@@ -52,12 +52,30 @@ pub struct KeyStates {
 /// What the file and the database say of the master keys.
 pub async fn list_keys(store: &Store, path: &Path) -> Result<KeyStates, Error> {
     let snapshot = store.snapshot().await?;
-    let known = snapshot.known_keys().await?;
+    let mut states = states(&snapshot, path).await?;
     let now = snapshot.now().await?;
     let secrets = snapshot.secrets_by_key(now).await?;
-    let signing = snapshot.signing_keys().await?;
     snapshot.end().await?;
+    for (key, count) in secrets {
+        match key {
+            Some(key) => states.keys.entry(key.to_string()).or_default().secrets = count,
+            None => states.secrets_without = count,
+        }
+    }
+    Ok(states)
+}
 
+/// The same, and nothing is counted: that takes as long as there are secrets.
+pub async fn compare_keys(store: &Store, path: &Path) -> Result<KeyStates, Error> {
+    let snapshot = store.snapshot().await?;
+    let states = states(&snapshot, path).await?;
+    snapshot.end().await?;
+    Ok(states)
+}
+
+async fn states(snapshot: &Snapshot, path: &Path) -> Result<KeyStates, Error> {
+    let known = snapshot.known_keys().await?;
+    let signing = snapshot.signing_keys().await?;
     let mut states = KeyStates { keys: BTreeMap::new(), secrets_without: 0, signing };
     let ring = ring_of(read_private(path)?, path)?.unwrap_or_default();
     for key in ring.iter() {
@@ -70,12 +88,6 @@ pub async fn list_keys(store: &Store, path: &Path) -> Result<KeyStates, Error> {
     }
     if let Some(current) = &known.current {
         states.keys.entry(current.id.to_string()).or_default().current = true;
-    }
-    for (key, count) in secrets {
-        match key {
-            Some(key) => states.keys.entry(key.to_string()).or_default().secrets = count,
-            None => states.secrets_without = count,
-        }
     }
     Ok(states)
 }

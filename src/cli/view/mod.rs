@@ -11,6 +11,7 @@
 
 mod account;
 mod audit;
+mod doctor;
 mod identity;
 mod keys;
 mod service;
@@ -29,6 +30,7 @@ use crate::domain::text::is_invisible;
 pub(super) use self::{
     account::{AccountDeleted, AccountShown, AccountView, AccountsListed, PasswordSet},
     audit::{AuditEventView, AuditEventsListed},
+    doctor::Diagnosis,
     identity::Identity,
     keys::KeysListed,
     service::{ServiceCredentialShown, ServiceCredentialView, ServiceCredentialsListed},

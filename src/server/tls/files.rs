@@ -27,7 +27,7 @@ pub struct Error {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+pub(super) enum Problem {
     #[error("cannot be read: {0}")]
     Unreadable(std::io::ErrorKind),
     #[error("is not PEM")]
@@ -172,6 +172,14 @@ impl Files {
 }
 
 impl Read {
+    pub(super) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    pub(super) fn authorities(&self) -> Option<&[u8]> {
+        self.client_ca.as_deref()
+    }
+
     /// Tells apart what was read at other times.
     pub(super) fn digest(&self) -> Digest {
         let Self { certificate, private_key, client_ca } = self;
@@ -190,7 +198,7 @@ fn digest(bytes: &[u8]) -> Digest {
 }
 
 /// At least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| Problem::NotPem)?;
     if all.is_empty() { Err(Problem::NoCertificate) } else { Ok(all) }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,12 +21,17 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, ServerTlsConfig, server::TcpIncoming},
+};
+
+use super::pki::Pair;
 
 /// A collector, for as long as this is kept.
 pub(crate) struct Collector {
     kept: Kept,
-    pub(crate) address: SocketAddr,
+    url: String,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -42,20 +46,33 @@ struct KeptInner {
 
 impl Collector {
     pub(crate) async fn start() -> Self {
+        Self::serving(tonic::transport::Server::builder(), "http").await
+    }
+
+    /// One that is reached by TLS alone, and shows this.
+    pub(crate) async fn start_with_tls(pair: &Pair) -> Self {
+        // Which one, it asks the process; another test may have said so before.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(&pair.certificate, &pair.key));
+        let server = tonic::transport::Server::builder().tls_config(tls).expect("a certificate and its key");
+        Self::serving(server, "https").await
+    }
+
+    async fn serving(mut server: tonic::transport::Server, scheme: &'static str) -> Self {
         let kept = Kept::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has an address");
-        let serve = tonic::transport::Server::builder()
+        let serve = server
             .add_service(TraceServiceServer::new(kept.clone()))
             .add_service(MetricsServiceServer::new(kept.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let serving = tokio::spawn(async move { serve.await.expect("it serves") });
-        Self { kept, address, serving }
+        Self { kept, url: format!("{scheme}://{address}"), serving }
     }
 
     /// Has a server tell this one, soon.
     pub(crate) fn is_told_by(&self, command: &mut Command) {
-        tells(command, self.address);
+        tells(command, &self.url);
     }
 
     /// All spans that came.
@@ -105,9 +122,9 @@ impl Drop for Collector {
 }
 
 /// Has a server tell whoever listens there.
-pub(crate) fn tells(command: &mut Command, collector: SocketAddr) {
+pub(crate) fn tells(command: &mut Command, url: &str) {
     command
-        .env("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", format!("http://{collector}"))
+        .env("TOKEN_AUTHORITY__TELEMETRY__OTLP_ENDPOINT", url)
         .env("TOKEN_AUTHORITY__TELEMETRY__METRICS_INTERVAL", "50ms")
         .env("OTEL_BSP_SCHEDULE_DELAY", "50");
 }

@@ -28,11 +28,14 @@ pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod replicas;
 pub(crate) mod rounds;
+pub(crate) mod runbook;
 pub(crate) mod seed;
 pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod sign_in;
+#[cfg(target_os = "linux")]
+pub(crate) mod small_disk;
 mod sql;
 pub(crate) mod swallow;
 pub(crate) mod terminal;

@@ -64,6 +64,10 @@ until rm -rf "$1" || [ "$tries" -eq 0 ]; do
 done
 "#;
 
+/// What is put around the command that starts a server, in its directory and, where
+/// the tests run as root, as this user and group.
+type Around = fn(&Path, Option<(u32, u32)>, Command) -> Command;
+
 /// A running cluster of its own. Dropped, it is stopped and removed.
 pub(crate) struct Postgres {
     programs: PathBuf,
@@ -71,6 +75,7 @@ pub(crate) struct Postgres {
     server_user: Option<User>,
     port: u16,
     password: String,
+    around: Around,
     watchdog: Child,
 }
 
@@ -84,8 +89,14 @@ impl Postgres {
 
     /// A new cluster, for tests that stop it.
     pub(crate) fn start() -> Self {
+        Self::start_around(|_, _, pg_ctl| pg_ctl)
+    }
+
+    /// The same, its server started as `around` has it.
+    pub(crate) fn start_around(around: Around) -> Self {
         let directory = new_directory();
         let mut postgres = Self {
+            around,
             programs: programs().to_owned(),
             watchdog: watch_over(&directory),
             server_user: User::for_server(&directory),
@@ -144,6 +155,7 @@ impl Postgres {
     pub(crate) fn standby(&self) -> Self {
         let directory = new_directory();
         let mut standby = Self {
+            around: self.around,
             programs: self.programs.clone(),
             watchdog: watch_over(&directory),
             server_user: User::for_server(&directory),
@@ -259,6 +271,11 @@ impl Postgres {
         fs::write(self.settings(), settings).expect("write PostgreSQL's settings");
     }
 
+    /// Where all of it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Gives what this process made to whom the server runs as.
     fn hand_over(&self, path: &Path) {
         if let Some(user) = &self.server_user {
@@ -292,6 +309,9 @@ impl Postgres {
             .arg(as_option("--pgdata=", &self.data()))
             .arg(as_option("--log=", &self.log_file()))
             .arg(format!("--options=-p {port}"));
+        let user = self.server_user.as_ref().map(|user| (user.uid, user.gid));
+        let mut pg_ctl = (self.around)(&self.directory, user, pg_ctl);
+        pg_ctl.process_group(0);
         let output = output_of(&mut pg_ctl);
         if output.status.success() {
             return Ok(());
@@ -411,7 +431,7 @@ impl User {
 
 /// The directory of PostgreSQL's programs: scripts/install-postgres finds or
 /// installs them, once a process.
-fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-postgres");
@@ -447,7 +467,7 @@ fn watch_over(directory: &Path) -> Child {
 }
 
 /// A port that was free when it was looked at.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let deadline = Instant::now() + PORT_PATIENCE;
     loop {
         let port = PORTS.start + u16::from_le_bytes(random()) % (PORTS.end - PORTS.start);

@@ -3,14 +3,16 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
+#[cfg(target_os = "linux")]
+use super::small_disk;
 use super::{Actor, Database, server::Seen};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_token-authority");
 
 /// The most that a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,10 +64,27 @@ impl Process {
         Self::try_start_with(database, change).unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
+    /// Starts a server to which a directory is a file system of its own, with so many
+    /// MiB; the file system goes with the server.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on_small_disk(
+        database: &Database,
+        directory: &Path,
+        mib: u32,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut within = small_disk::within(directory, mib, None, &command(database, &["serve"]));
+        within.stdin(Stdio::null());
+        Self::try_run(database, within, change).unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
     /// Starts a server; where it ends before it serves, its log is the error.
     pub(crate) fn try_start_with(database: &Database, change: impl FnOnce(&mut Command)) -> Result<Self, String> {
+        Self::try_run(database, command(database, &["serve"]), change)
+    }
+
+    fn try_run(database: &Database, mut command: Command, change: impl FnOnce(&mut Command)) -> Result<Self, String> {
         let log = database.data_dir().join(format!("server-{}.log", uuid::Uuid::new_v4()));
-        let mut command = command(database, &["serve"]);
         let file = File::create(&log).expect("a log file");
         command.stdout(file.try_clone().expect("a second handle")).stderr(file);
         change(&mut command);
@@ -122,6 +141,24 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024
+    }
+
+    /// A file as the process sees it, in its own mounts.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn sees(&self, file: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.child.id(), file.display()))
+    }
+
+    /// Lets it open only so many more files than it has open now.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn may_open(&self, more: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process is there").count() as u64;
+        let pid = Pid::from_child(&self.child);
+        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: Some(open + more), maximum };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("it is our own process");
     }
 
     /// Sends a signal: STOP, CONT, TERM, KILL.
