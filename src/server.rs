@@ -205,14 +205,11 @@ impl Server {
         let Foundation { store, keys, bcrypt } = Foundation::lay(store, settings).await?;
         let rules = settings.rules()?;
         prepare(settings, &store, &keys, &bcrypt, &rules.forms).await?;
-        let master_key_file = settings.master_key_file();
-        let signing_key_lifetime = settings.sessions.signing_key_lifetime.0;
-        let signing_key = signing::Age::default();
+        let (signing_key, signing_key_lifetime) = (signing::Age::default(), settings.sessions.signing_key_lifetime.0);
         signing::ensure(&store, &keys, signing_key_lifetime, &signing_key).await?;
         let meters = Meters::new(&settings.telemetry)?;
         let calls = Calls::new(&meters, grpc::methods());
-        let sampling = Sampling::new(&settings.telemetry);
-        let keys = Arc::new(KeysAtHand::new(keys));
+        let (sampling, keys) = (Sampling::new(&settings.telemetry), Arc::new(KeysAtHand::new(keys)));
 
         let (introspector, following) = introspector(settings, &store, &rules, &keys, &bcrypt, &meters);
         let (max_calls, roles) = (settings.grpc.max_calls_per_caller, settings.certificate_roles()?);
@@ -232,7 +229,7 @@ impl Server {
         for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
             tokio::spawn(tls.clone().follow(stop.clone()));
         }
-        tokio::spawn(keys::follow(store.clone(), keys.clone(), master_key_file, stop.clone()));
+        tokio::spawn(keys::follow(store.clone(), keys.clone(), settings.master_key_file(), stop.clone()));
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::write_down(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 

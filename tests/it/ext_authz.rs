@@ -219,7 +219,7 @@ async fn a_route_that_makes_no_sense_lets_nobody_through(backend: Backend) {
     for held in [
         Held::bearer(&issued.secret).wanting("read\twrite"),
         Held::bearer(&issued.secret).wanting("\"read\""),
-        Held::bearer(&issued.secret).wanting(&(0..201).map(|scope| format!("s{scope} ")).collect::<String>()),
+        Held::bearer(&issued.secret).wanting(&(0..201).map(|scope| format!("s{scope}")).collect::<Vec<_>>().join(" ")),
         // A misspelt name would leave the route open.
         Held::bearer(&issued.secret).extension("required_scope", "read"),
         Held::bearer(&issued.secret).extension("REQUIRED_SCOPES", "read"),
@@ -249,13 +249,13 @@ async fn bound_tokens_come_from_their_networks(backend: Backend) {
         (Held::bearer(&bound.secret).from("192.0.2.7"), 200),
         (Held::bearer(&bound.secret).from("::ffff:192.0.2.7"), 200),
         (Held::bearer(&bound.secret).from("198.51.100.7"), 401),
-        (Held::bearer(&bound.secret).from_nowhere(), 401),
+        (Held::bearer(&bound.secret).without_source(), 401),
         (Held::bearer(&bound.secret).from("/var/run/socket"), 401),
         // What a client says itself changes nothing.
         (Held::bearer(&bound.secret).from("198.51.100.7").forwarded("192.0.2.7"), 401),
         (Held::bearer(&bound.secret).from("127.0.0.1").forwarded("192.0.2.7"), 401),
         (Held::bearer(&bound.secret).from("192.0.2.7").forwarded("198.51.100.7"), 200),
-        (Held::bearer(&bound.secret).from_nowhere().forwarded("192.0.2.7"), 401),
+        (Held::bearer(&bound.secret).without_source().forwarded("192.0.2.7"), 401),
     ] {
         assert_eq!(gateway.check(held).await.status, status);
     }

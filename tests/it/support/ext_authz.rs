@@ -85,7 +85,7 @@ impl Held {
     }
 
     /// From nowhere that is known.
-    pub(crate) fn from_nowhere(self) -> Self {
+    pub(crate) fn without_source(self) -> Self {
         Self { source: None, ..self }
     }
 
