@@ -54,8 +54,11 @@ impl Authority {
             ..Default::default()
         };
         let asked = tokio::time::timeout(deadline, self.introspect(question, Instant::now() + deadline)).await;
-        let answer = asked.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply in time").into()));
-        judge(answer.map_err(refusal)?, scopes)
+        match asked {
+            Ok(Ok(answer)) => judge(answer, scopes),
+            Ok(Err(failed)) => Err(refusal(failed)),
+            Err(_elapsed) => Err(refusal(Status::deadline_exceeded("no reply in time").into())),
+        }
     }
 
     async fn introspect(&self, question: IntrospectRequest, until: Instant) -> Result<IntrospectResponse, CallError> {
