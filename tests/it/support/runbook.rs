@@ -131,7 +131,8 @@ impl Host {
             let directory = host.directory.join(directory);
             host.set(name, directory.to_str().unwrap());
         }
-        host.set("ASKED", host.directory.join("asked").to_str().unwrap().to_owned().as_str());
+        let asked = host.directory.join("asked");
+        host.set("ASKED", asked.to_str().unwrap());
         if let Some(url) = host.database.url().map(ToOwned::to_owned) {
             host.goes_to(&url, None);
         }
