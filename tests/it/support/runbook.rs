@@ -18,7 +18,7 @@ use super::{
 
 const RUNBOOKS: &str = include_str!("../../../docs/runbooks.md");
 /// The most that one block may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Hands on to the test what a host's service manager is asked for.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 [ "$2" = token-authority ] || exit 1
