@@ -70,7 +70,7 @@ pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, path: PathBuf, s
                     tracing::warn!(error = told_of(problem), "the master keys at hand stay in use");
                 }
                 Some((false, _, problem)) => {
-                    tracing::error!(error = told_of(problem), "not serving: the current master key is not here")
+                    tracing::error!(error = told_of(problem), "not serving: the current master key is not here");
                 }
                 None => tracing::info!(file = %path.display(), "the file of master keys is in order again"),
             }

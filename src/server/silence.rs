@@ -40,7 +40,7 @@ pub(super) async fn too_long(begun: oneshot::Receiver<()>, limit: Option<Duratio
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {

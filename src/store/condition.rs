@@ -19,6 +19,7 @@ pub struct Condition {
 }
 
 /// What PostgreSQL says of itself.
+#[expect(clippy::struct_excessive_bools, reason = "each is one answer of the server's, and they go together in no way")]
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct ServerCondition {
     /// Its version as a number, for example 150004.

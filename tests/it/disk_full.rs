@@ -20,15 +20,13 @@ const MOST: usize = 3_000;
 fn fill(junk: &Path) {
     let mut file = File::create(junk).unwrap();
     for size in [1024 * 1024, 4096, 1] {
-        loop {
-            match file.write(&vec![b'x'; size]) {
-                Ok(_) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                    break;
-                }
+        let bytes = vec![b'x'; size];
+        let error = loop {
+            if let Err(error) = file.write_all(&bytes) {
+                break error;
             }
-        }
+        };
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     }
 }
 

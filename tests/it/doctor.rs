@@ -64,7 +64,7 @@ fn look(database: &Database) -> Diagnosis {
 
 /// All files of a data directory but logs, with what they hold.
 fn files(database: &Database) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(database.data_dir()).unwrap().map(|entry| entry.unwrap());
+    let entries = fs::read_dir(database.data_dir()).unwrap().map(Result::unwrap);
     let named = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
     let mut files: Vec<_> = named
         .filter(|(name, _)| Path::new(name).extension().is_none_or(|extension| extension != "log"))

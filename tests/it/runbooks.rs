@@ -348,12 +348,11 @@ async fn what_alerts_ask_for_is_there(backend: Backend) {
     let told = runbook.next(&mut host);
     assert!(told.contains("ended"), "{told}");
     if backend == Backend::Postgres {
-        for section in [
+        for mut runbook in [
             Runbook::of("TokenAuthorityDatabaseSaturated"),
             Runbook::of("TokenAuthorityDatabaseSilent"),
             Runbook::of("TokenAuthorityKeyMissing"),
         ] {
-            let mut runbook = section;
             runbook.next(&mut host);
         }
     }

@@ -198,7 +198,7 @@ async fn a_collector_is_reached_by_tls_where_its_authority_is_trusted() {
         if is_trusted {
             until("traces and metrics came", async || !collector.spans().is_empty() && !collector.metrics().is_empty())
                 .await;
-            assert_eq!(failures(http).await, [0.0, 0.0]);
+            assert!(failures(http).await.into_iter().all(|failures| failures < 1.0));
         } else {
             until("nothing is taken", async || failures(http).await.into_iter().all(|failures| failures >= 1.0)).await;
             assert!(collector.bytes().is_empty(), "nothing is told to whom nobody vouches for");

@@ -18,7 +18,7 @@ use super::{
 
 const RUNBOOKS: &str = include_str!("../../../docs/runbooks.md");
 /// The most that one block may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Hands on to the test what a host's service manager is asked for.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 [ "$2" = token-authority ] || exit 1
@@ -131,7 +131,8 @@ impl Host {
             let directory = host.directory.join(directory);
             host.set(name, directory.to_str().unwrap());
         }
-        host.set("ASKED", host.directory.join("asked").to_str().unwrap().to_owned().as_str());
+        let asked = host.directory.join("asked");
+        host.set("ASKED", asked.to_str().unwrap());
         if let Some(url) = host.database.url().map(ToOwned::to_owned) {
             host.goes_to(&url, None);
         }

@@ -28,7 +28,7 @@ pub(crate) fn within(directory: &Path, mib: u32, identity: Option<Identity>, com
     let become_it = match identity {
         None => Vec::new(),
         Some(Identity { uid, gid }) if is_root => {
-            options += &format!(",uid={uid},gid={gid},mode=0700");
+            options = format!("{options},uid={uid},gid={gid},mode=0700");
             let [uid, gid] = [format!("--reuid={uid}"), format!("--regid={gid}")];
             vec!["setpriv".to_owned(), uid, gid, "--clear-groups".to_owned()]
         }
