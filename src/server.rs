@@ -4,6 +4,7 @@
 
 mod audit_stream;
 mod connections;
+mod doors;
 mod health;
 pub mod keys;
 mod listener;
@@ -58,9 +59,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// we reset for its errors, until its connection is ended (CVE-2023-44487 and
 /// its kin). Those reset later are bounded by the work that they began.
 const MAX_RESETS: usize = 100;
-/// How long a client of the HTTP port may take to send the headers of a request,
-/// its idling before them included: longer than whoever asks every minute.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How large the headers of a call may be, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a collector may take for the last of what it is told.
@@ -267,6 +265,10 @@ impl Server {
         });
         metrics::measure(&meters, &measured);
 
+        let http_doors =
+            doors::doors(settings, authority.clone(), introspector.clone(), callers.clone(), refused.clone())?;
+        let through = doors::through(settings, &meters, sampling.clone());
+        let http_routes = http::routes(is_ready, meters.clone(), http_doors, through);
         let max_message_bytes = settings.grpc.max_message_bytes;
         let proxies = settings.grpc_trusted_proxies()?;
         let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
@@ -284,8 +286,8 @@ impl Server {
         let terms = terms(&settings.grpc);
         let grpc = Listener::new(grpc_listener, grpc_tls);
         let grpc = serve(grpc, service, grpc_protocols(&settings.grpc, speaks), terms, stop.clone());
-        let (http, routes) = (Listener::new(http_listener, http_tls), http::routes(is_ready, meters.clone()));
-        let http = serve(http, routes, http1(), Terms { age: None, ..terms }, stop.clone());
+        let http = Listener::new(http_listener, http_tls);
+        let http = serve(http, http_routes, doors::http1(), Terms { age: None, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -438,7 +440,7 @@ fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExe
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(doors::HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES as usize)
         .http2()
         .timer(TokioTimer::new())
@@ -448,12 +450,5 @@ fn grpc_protocols(settings: &settings::Grpc, speaks: Speaks) -> Builder<TokioExe
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    builder
-}
-
-/// HTTP/1.1 alone.
-fn http1() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
 }

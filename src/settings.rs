@@ -37,6 +37,8 @@ pub struct Settings {
     pub grpc: Grpc,
     /// The HTTP listener.
     pub http: Http,
+    /// How Kubernetes is answered.
+    pub kubernetes: Kubernetes,
     /// The master keys.
     pub keys: Keys,
     /// The first administrator.
@@ -175,8 +177,26 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Whether it may listen beyond loopback without TLS.
     pub allow_plaintext: bool,
+    /// The networks of the proxies whose word is taken for where a request came
+    /// from.
+    pub trusted_proxies: Vec<String>,
     /// TLS.
     pub tls: Tls,
+    /// Which roles callers have by their certificates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificate_roles: Vec<CertificateRole>,
+}
+
+/// How Kubernetes is answered that asks about tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// What the names of users and groups begin with.
+    pub name_prefix: String,
+    /// For which API servers tokens are; empty: for all.
+    pub audiences: Vec<String>,
+    /// The scopes that a token needs.
+    pub required_scopes: Vec<String>,
 }
 
 /// The master keys.

@@ -3,20 +3,22 @@
 //! its call is looked at; who asks Introspect is confirmed together with what it
 //! asks. What it may do, the table in the domain says.
 
+mod peer;
 mod places;
+mod request_id;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::places::Place;
 use self::places::{Places, Who};
+pub use self::{peer::Peer, places::Place, request_id::RequestId};
 
 use crate::{
     domain::{
-        caller::{Call, Caller, NotPermitted, Openness, Operation},
+        caller::{Call, Caller, NotPermitted, Openness, Operation, Permit},
         certificate::{CertificateRoles, ClientCertificate},
         judgement::InactiveReason,
     },
-    introspection::{Fault, Introspector, Visitor},
+    introspection::{Answered, Busy, Fault, Inquiry, Introspector, Verdict, Visitor},
 };
 
 /// When a caller with too many calls in flight may try again.
@@ -77,6 +79,13 @@ impl Callers {
         Self { introspector, places: Places::new(max_calls), openness, certificates: Arc::new(certificates) }
     }
 
+    /// The same callers, with the same places, as another listener knows them, which
+    /// takes certificates of other authorities.
+    #[must_use]
+    pub fn with_certificates(self, certificates: CertificateRoles) -> Self {
+        Self { certificates: Arc::new(certificates), ..self }
+    }
+
     /// What is open to callers without a credential.
     pub fn openness(&self) -> Openness {
         self.openness
@@ -128,6 +137,32 @@ impl Callers {
         let caller = self.authenticate(presented, call).await?.permit(operation)?.into_caller();
         let place = self.place(&caller)?;
         Ok((Visitor::recognized(caller), place))
+    }
+
+    /// Lets in a caller that may do this, at once where that is possible.
+    pub async fn let_in(
+        &self,
+        presented: Presented<'_>,
+        call: Call,
+        operation: Operation,
+    ) -> Result<(Visitor, Place), Refusal> {
+        match self.admit_at_once(presented, &call, operation) {
+            Some(admitted) => admitted,
+            None => self.admit(presented, call, operation).await,
+        }
+    }
+
+    /// Confirms a visitor and answers its inquiries in one; what it asks is not
+    /// looked at for one that may not.
+    pub async fn ask(
+        &self,
+        visitor: &Visitor,
+        operation: Operation,
+        inquiries: &[Inquiry],
+    ) -> Result<(Permit, Vec<Result<Verdict, Busy>>), Refusal> {
+        let answered = self.introspector.introspect(visitor, inquiries).await?;
+        let Answered { caller, verdicts } = answered.map_err(Refusal::BadCredential)?;
+        Ok((caller.permit(operation)?, verdicts))
     }
 
     /// Confirms a visitor.

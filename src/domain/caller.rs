@@ -355,6 +355,17 @@ impl Caller {
         }
     }
 
+    /// The session that it calls with, by its kind, its id and its secret's; none
+    /// where its credential is none.
+    pub fn session(&self) -> Option<(Kind, (CredentialId, SecretId))> {
+        match (self.holder()?.kind, &self.identity) {
+            (kind @ (Kind::WebSession | Kind::DesktopSession), Identity::Credential { id, secret }) => {
+                Some((kind, (*id, *secret)))
+            }
+            (Kind::Personal | Kind::Service, _) | (_, Identity::Certificate(_)) => None,
+        }
+    }
+
     /// Who it is, in records and in the audit trail.
     pub fn name(&self) -> String {
         let identity = &self.identity;

@@ -153,4 +153,14 @@ mod tests {
             assert_eq!(bad.parse::<Scope>(), Err(MalformedScope), "{bad:?}");
         }
     }
+
+    #[test]
+    fn lists_are_separated_by_spaces() {
+        let read = |text: &str| text.parse::<Scopes>().map(|scopes| scopes.to_string());
+        assert_eq!(read("write read  write "), Ok("read write".to_owned()));
+        assert_eq!((read(""), read(" ")), (Ok(String::new()), Ok(String::new())));
+        assert_eq!(read("read\twrite"), Err(MalformedScopes::Scope(MalformedScope)));
+        let many: Vec<_> = (0..=MAX_SCOPES).map(|number| format!("s{number}")).collect();
+        assert_eq!(read(&many.join(" ")), Err(MalformedScopes::TooMany));
+    }
 }

@@ -10,13 +10,12 @@ use super::{
     status::{self, BadField},
 };
 use crate::{
-    caller::Refusal,
     domain::{
         caller::{Operation, Permit},
         credential::Kind,
         judgement::{InactiveReason, Kinds, Question},
     },
-    introspection::{Active, Answered, Busy, Inquiry, Verdict, Visitor},
+    introspection::{Active, Busy, Inquiry, Verdict, Visitor},
     proto::v1 as proto,
 };
 
@@ -72,12 +71,8 @@ pub(super) async fn ask(
     operation: Operation,
     inquiries: &[Inquiry],
 ) -> Result<(Permit, Vec<Result<Verdict, Busy>>), Status> {
-    let answered = door.introspector.introspect(visitor, inquiries).await;
-    let Answered { caller, verdicts } = answered
-        .map_err(|fault| status::no_answer(&fault))?
-        .map_err(|reason| status::refused(&Refusal::BadCredential(reason)))?;
-    let permit = caller.permit(operation).map_err(|_| status::not_permitted())?;
-    Ok((permit, verdicts))
+    let asked = door.callers.ask(visitor, operation, inquiries).await;
+    asked.map_err(|refusal| status::refused(&refusal))
 }
 
 fn inquiries(message: proto::BatchIntrospectRequest) -> Converted<Vec<Inquiry>> {

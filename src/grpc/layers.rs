@@ -3,26 +3,26 @@
 //! itself lack.
 
 use std::{
-    fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::{request, status};
-use crate::telemetry::{self, CallStatus, Calls, Sampling};
+use crate::{
+    caller::RequestId,
+    telemetry::{self, CallStatus, Calls, Sampling},
+};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// The transport gives up when the caller does, and calls that CANCELLED. This
@@ -34,30 +34,6 @@ const HEAD_START: Duration = Duration::from_millis(5);
 pub struct Limits {
     /// How long it may take, whatever longer time its caller allows.
     pub max_deadline: Duration,
-}
-
-/// The id of a request: the caller's own `x-request-id` if it is 1 to 128
-/// visible ASCII characters, else a random one. It goes back with the reply.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(Arc<str>);
-
-impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        let given = given.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
-        Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string().into(), Into::into))
-    }
-
-    /// The text; its copies share it.
-    pub(super) fn shared(&self) -> Arc<str> {
-        self.0.clone()
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Puts `CallService` around the routes.
@@ -150,12 +126,7 @@ where
                 status = response.headers().get(Status::GRPC_STATUS).and_then(|code| code.to_str().ok()),
                 "answered"
             );
-            if let Ok(mut id) = HeaderValue::from_str(&id.0) {
-                // It will not come again: the connection need not remember it (RFC
-                // 7541, section 6.2.3).
-                id.set_sensitive(true);
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
+            id.tell(response.headers_mut());
             Ok(response)
         };
         Box::pin(call.instrument(span))
@@ -246,20 +217,7 @@ mod tests {
         assert_eq!([CallStatus::of(17).name(), CallStatus::of(-1).name()], ["UNKNOWN"; 2]);
         let mut headers = HeaderMap::new();
         assert_eq!(status_of(&headers).name(), "OK");
-        headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("14"));
+        headers.insert(Status::GRPC_STATUS, http::HeaderValue::from_static("14"));
         assert_eq!(status_of(&headers).name(), "UNAVAILABLE");
-    }
-
-    #[test]
-    fn only_plain_request_ids_are_taken_over() {
-        let id_of = |given: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_str(given).expect("a header"));
-            RequestId::of(&headers).to_string()
-        };
-        assert_eq!(id_of("abc-1"), "abc-1");
-        for bad in ["", "a b", &"a".repeat(129)] {
-            assert_ne!(id_of(bad), bad);
-        }
     }
 }

@@ -24,7 +24,7 @@ use tonic::service::Routes;
 
 pub use self::{
     layers::{CallLayer, Limits},
-    request::{DoorLayer, Peer},
+    request::DoorLayer,
 };
 use crate::{
     authority::{Authority, Refusals},

@@ -19,13 +19,12 @@ use tower::{Layer, Service};
 
 use super::{
     Door,
-    layers::RequestId,
     refusals::{Attempt, Named, Names},
     status,
 };
 use crate::{
     authority::Refusals,
-    caller::{Callers, Place, Presented, Refusal},
+    caller::{Callers, Peer, Place, Presented, Refusal, RequestId},
     domain::{
         caller::{Call, Caller, Entrance, Openness, Operation, Permit},
         certificate::ClientCertificate,
@@ -51,15 +50,6 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How long the body of a call that was refused is passed over.
 const PASS_OVER: Duration = Duration::from_secs(1);
-
-/// Who is at the other end of a connection, as whoever accepted it knows.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: ClientAddress,
-    /// The certificate that it showed, verified.
-    pub certificate: Option<Arc<ClientCertificate>>,
-}
 
 /// A caller without a credential, of what is open.
 #[derive(Clone, Debug)]

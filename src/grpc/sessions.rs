@@ -12,7 +12,7 @@ use super::{
 use crate::{
     authority::{DesktopSignIn, Error, PasswordAttempt, SignedIn, WhoSignsIn},
     domain::{
-        caller::{Caller, Identity, Operation},
+        caller::{Caller, Operation},
         credential::Kind,
         id::{CredentialId, SecretId},
         network::ClientAddress,
@@ -97,14 +97,10 @@ impl SessionService for Door {
 
 /// The session that a caller calls with.
 fn own_session(caller: &Caller) -> Converted<(Kind, Option<(CredentialId, SecretId)>)> {
-    match (caller.holder().map(|rights| rights.kind), &caller.identity) {
-        (Some(kind @ (Kind::WebSession | Kind::DesktopSession)), Identity::Credential { id, secret }) => {
-            Ok((kind, Some((*id, *secret))))
-        }
-        (_, Identity::Certificate(_)) | (Some(Kind::Personal | Kind::Service) | None, Identity::Credential { .. }) => {
-            Err(BadField::new("id_token", "ID_TOKEN_REQUIRED", "the caller's own credential is no session"))
-        }
-    }
+    let (kind, presented) = caller
+        .session()
+        .ok_or_else(|| BadField::new("id_token", "ID_TOKEN_REQUIRED", "the caller's own credential is no session"))?;
+    Ok((kind, Some(presented)))
 }
 
 fn sign_in(message: proto::SignInRequest) -> Converted<PasswordAttempt> {

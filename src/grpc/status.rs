@@ -84,7 +84,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
 }
 
 /// A fault of what answers: never an answer itself.
-pub(super) fn no_answer(fault: &Fault) -> Status {
+fn no_answer(fault: &Fault) -> Status {
     match fault {
         Fault::Store(error) => unavailable(error),
         Fault::Busy(busy) => too_busy(*busy),

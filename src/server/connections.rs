@@ -23,8 +23,8 @@ use tower::ServiceExt as _;
 
 use super::listener::{Agreed, Handshakes, Listener, agree};
 use crate::{
+    caller::Peer,
     domain::{certificate::ClientCertificate, network::ClientAddress},
-    grpc::Peer,
     random,
 };
 

@@ -22,9 +22,14 @@ impl Settings {
     pub fn check(&self) -> Result<(), InvalidSetting> {
         check_listener("grpc", self.grpc.listen, self.grpc.allow_plaintext, &self.grpc.tls)?;
         check_listener("http", self.http.listen, self.http.allow_plaintext, &self.http.tls)?;
-        if self.grpc.tls.client_ca_file.is_none() && !self.grpc.certificate_roles.is_empty() {
-            let problem = "nobody has a certificate: grpc.tls.client_ca_file is wanted as well";
-            return Err(invalid("grpc.certificate_roles")(problem.to_owned()));
+        for (listener, tls, roles) in [
+            ("grpc", &self.grpc.tls, &self.grpc.certificate_roles),
+            ("http", &self.http.tls, &self.http.certificate_roles),
+        ] {
+            if tls.client_ca_file.is_none() && !roles.is_empty() {
+                let problem = format!("nobody has a certificate: {listener}.tls.client_ca_file is wanted as well");
+                return Err(invalid(format!("{listener}.certificate_roles"))(problem));
+            }
         }
         if self.grpc.max_connection_age_grace.0 < self.grpc.max_deadline.0 {
             let problem = "must be as long as grpc.max_deadline, so that no call is cut short";
@@ -105,6 +110,9 @@ impl Settings {
         self.certificate_roles()?;
         self.grpc_trusted_proxies()?;
         self.web_origins()?;
+        self.http_certificate_roles()?;
+        self.http_trusted_proxies()?;
+        self.kubernetes()?;
         Policy::new(self.policy.clone()).map_err(|error| invalid("policy")(error.to_string()))?;
         Ok(())
     }

@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Log, LogFormat,
-    Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens, Web,
+    Admin, Audit, Credentials, Database, EmptyScopesSetting, Grpc, Http, Introspection, Keys, Kubernetes, Log,
+    LogFormat, Retention, SelfService, Sessions, Settings, Shutdown, SignIn, Span, SpanOrNever, Telemetry, Tls, Tokens,
+    Web,
 };
 use crate::domain::policy::Document;
 
@@ -18,6 +19,7 @@ impl Default for Settings {
             database: Database::default(),
             grpc: Grpc::default(),
             http: Http::default(),
+            kubernetes: Kubernetes::default(),
             keys: Keys::default(),
             admin: Admin::default(),
             credentials: Credentials::default(),
@@ -75,7 +77,19 @@ impl Default for Grpc {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plaintext: false, tls: Tls::default() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allow_plaintext: false,
+            trusted_proxies: Vec::new(),
+            tls: Tls::default(),
+            certificate_roles: Vec::new(),
+        }
+    }
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self { name_prefix: "token-authority:".to_owned(), audiences: Vec::new(), required_scopes: Vec::new() }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use http::{HeaderValue, Uri};
+use ::http::{HeaderValue, Uri};
 
 use super::{
-    CertificateRole, EmptyScopesSetting, Introspection, Legacy, Settings, Telemetry,
+    CertificateRole, EmptyScopesSetting, Introspection, Kubernetes, Legacy, Settings, Telemetry,
     check::{InvalidSetting, invalid},
 };
 use crate::{
@@ -19,10 +19,11 @@ use crate::{
         legacy::LegacyForm,
         network::Network,
         role::Role,
-        scope::Scope,
+        scope::{MalformedScopes, Scope},
         session::Sliding,
         web_token::Party,
     },
+    http,
     introspection::{Limits, Pace, Staleness},
     store,
 };
@@ -96,22 +97,30 @@ impl Settings {
 
     /// Which roles callers have by their certificates.
     pub fn certificate_roles(&self) -> Result<CertificateRoles, InvalidSetting> {
-        let mut table = CertificateRoles::default();
-        for CertificateRole { san, roles } in &self.grpc.certificate_roles {
-            let wrong = |problem: String| invalid("grpc.certificate_roles")(format!("{san:?}: {problem}"));
-            if roles.is_empty() {
-                return Err(wrong("no roles are given".to_owned()));
-            }
-            let named = san.parse::<San>().map_err(|error| wrong(error.to_string()))?;
-            let role = |name: &String| {
-                name.parse::<Role>().map_err(|_| {
-                    let known: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
-                    wrong(format!("there is no role {name:?}, but {}", known.join(", ")))
-                })
-            };
-            table.add(named, roles.iter().map(role).collect::<Result<Vec<_>, _>>()?);
+        certificate_roles("grpc.certificate_roles", &self.grpc.certificate_roles)
+    }
+
+    /// The same on the HTTP port.
+    pub fn http_certificate_roles(&self) -> Result<CertificateRoles, InvalidSetting> {
+        certificate_roles("http.certificate_roles", &self.http.certificate_roles)
+    }
+
+    /// Whose word is taken on the HTTP port for where a request came from.
+    pub fn http_trusted_proxies(&self) -> Result<TrustedProxies, InvalidSetting> {
+        trusted_proxies("http.trusted_proxies", &self.http.trusted_proxies)
+    }
+
+    /// How Kubernetes is answered.
+    pub fn kubernetes(&self) -> Result<http::Kubernetes, InvalidSetting> {
+        let Kubernetes { name_prefix, audiences, required_scopes } = self.kubernetes.clone();
+        let scopes = required_scopes.join(" ").parse();
+        let required_scopes =
+            scopes.map_err(|error: MalformedScopes| invalid("kubernetes.required_scopes")(error.to_string()))?;
+        if name_prefix.starts_with(http::Kubernetes::RESERVED) {
+            let problem = format!("names that begin with {} are Kubernetes's own", http::Kubernetes::RESERVED);
+            return Err(invalid("kubernetes.name_prefix")(problem));
         }
-        Ok(table)
+        Ok(http::Kubernetes { name_prefix, audiences, required_scopes })
     }
 
     /// Whose word is taken on the gRPC port for where a call came from.
@@ -178,6 +187,25 @@ impl Settings {
     pub fn admin_token_file(&self) -> PathBuf {
         self.admin.token_file.clone().unwrap_or_else(|| self.data_dir.join("admin.token"))
     }
+}
+
+fn certificate_roles(key: &'static str, of: &[CertificateRole]) -> Result<CertificateRoles, InvalidSetting> {
+    let mut table = CertificateRoles::default();
+    for CertificateRole { san, roles } in of {
+        let wrong = |problem: String| invalid(key)(format!("{san:?}: {problem}"));
+        if roles.is_empty() {
+            return Err(wrong("no roles are given".to_owned()));
+        }
+        let named = san.parse::<San>().map_err(|error| wrong(error.to_string()))?;
+        let role = |name: &String| {
+            name.parse::<Role>().map_err(|_| {
+                let known: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
+                wrong(format!("there is no role {name:?}, but {}", known.join(", ")))
+            })
+        };
+        table.add(named, roles.iter().map(role).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(table)
 }
 
 fn trusted_proxies(key: &'static str, networks: &[String]) -> Result<TrustedProxies, InvalidSetting> {

@@ -157,6 +157,26 @@ fn origins_are_as_browsers_send_them() {
 }
 
 #[test]
+fn proxies_are_networks_and_what_kubernetes_is_told_is_well_formed() {
+    let good = "[http]\ntrusted_proxies = ['10.0.0.0/8', '::1']\n[kubernetes]\nrequired_scopes = ['a', 'b']";
+    let settings = merged(good, &[], &Flags::default()).expect("valid");
+    let proxies = settings.http_trusted_proxies().expect("valid");
+    assert!(proxies.trust("::ffff:10.1.1.1".parse().expect("an address")));
+    let variable = [("TOKEN_AUTHORITY__HTTP__TRUSTED_PROXIES", "['10.0.0.0/8']")];
+    assert_eq!(merged("", &variable, &Flags::default()).expect("valid").http.trusted_proxies, ["10.0.0.0/8"]);
+    for (text, key) in [
+        ("[http]\ntrusted_proxies = ['10.0.0.1/8']", "http.trusted_proxies"),
+        ("[http]\ntrusted_proxies = ['']", "http.trusted_proxies"),
+        ("[kubernetes]\nrequired_scopes = ['\"']", "kubernetes.required_scopes"),
+        ("[kubernetes]\nname_prefix = 'system:'", "kubernetes.name_prefix"),
+        ("[[http.certificate_roles]]\nsan = 'x'\nroles = ['issuer']", "http.certificate_roles"),
+    ] {
+        let refused = refusal(text, &[]);
+        assert!(refused.starts_with(key), "{refused}");
+    }
+}
+
+#[test]
 fn secrets_are_redacted() {
     for (url, shown) in [
         ("postgres://user:pa:s@s@host:5432/db?sslpassword=x", "postgres://user:…@host:5432/db?…"),
@@ -207,6 +227,9 @@ fn every_setting_is_in_the_readme() {
         tls.client_ca_file = Some(PathBuf::new());
     }
     settings.telemetry.otlp_endpoint = Some(String::new());
+    let role = CertificateRole { san: String::new(), roles: Vec::new() };
+    settings.grpc.certificate_roles = vec![role.clone()];
+    settings.http.certificate_roles = vec![role];
     let mut found = Vec::new();
     keys("", &settings.to_toml().expect("it can be written").parse().expect("it is TOML"), &mut found);
     let readme = include_str!("../../README.md");

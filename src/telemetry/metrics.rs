@@ -80,6 +80,15 @@ pub const CALL_DURATION: Metric = histogram(
     "How long calls took, by method and gRPC status; methods that are not ours are `_OTHER`.",
     SECONDS,
 );
+/// By the semantic conventions for HTTP.
+pub const REQUEST_DURATION: Metric = histogram(
+    "http.server.request.duration",
+    "s",
+    &["http.request.method", "http.response.status_code", "http.route", "url.scheme"],
+    "How long requests took on the HTTP port, by method, route and status; those to no route of ours have none, and \
+     those that their clients gave up no status.",
+    SECONDS,
+);
 pub const CALLS_IN_FLIGHT: Metric =
     gauge("token_authority.calls.in_flight", "{call}", &[], "Calls that were begun and not answered yet.");
 
@@ -268,6 +277,7 @@ pub const EXPORT_FAILURES: Metric = counter(
 /// All of them, in the order of the document.
 pub const ALL: &[Metric] = &[
     CALL_DURATION,
+    REQUEST_DURATION,
     CALLS_IN_FLIGHT,
     VERDICTS,
     CONFIRMATION_DURATION,
@@ -359,7 +369,8 @@ mod tests {
     fn names_and_labels_follow_the_rules() {
         for metric in ALL {
             let ours = metric.name.starts_with("token_authority.");
-            assert!(ours || metric.name.starts_with("rpc.") || metric.name.starts_with("process."), "{}", metric.name);
+            let conventional = ["rpc.", "http.", "process."].iter().any(|prefix| metric.name.starts_with(prefix));
+            assert!(ours || conventional, "{}", metric.name);
             assert!(metric.labels.is_sorted(), "{}", metric.name);
             assert_eq!(metric.kind == Kind::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
         }

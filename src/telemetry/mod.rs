@@ -6,6 +6,7 @@ mod calls;
 mod exporters;
 mod meters;
 pub mod metrics;
+mod requests;
 mod sampling;
 mod spans;
 
@@ -35,8 +36,9 @@ pub use self::{
     calls::{CallStatus, Calls, Flight},
     exporters::failures,
     meters::{Confirmations, Meters, Series},
+    requests::{RequestInFlight, Requests},
     sampling::{Decision, Sampling},
-    spans::{TRACED, call_ended, call_span},
+    spans::{TRACED, call_ended, call_span, request_ended, request_span},
 };
 use self::{exporters::Telling, spans::OfTraced};
 use crate::settings::{LogFormat, Settings};

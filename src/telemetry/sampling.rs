@@ -62,6 +62,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Of a request that nobody wants traced.
+    pub fn untraced() -> Self {
+        Self { caller: None, is_traced: false }
+    }
+
     /// What its spans are children of, for those that are traced.
     pub fn parent(&self) -> Option<Context> {
         self.caller.clone().map(|caller| Context::new().with_remote_span_context(caller))

@@ -2,6 +2,7 @@
 //! within a call that is traced, one for each of the things that it waits for, by
 //! the semantic conventions. Within others, those are not even made.
 
+use http::StatusCode;
 use opentelemetry::trace::TraceContextExt as _;
 use tracing::{Metadata, Span, Subscriber, field::Empty, level_filters::LevelFilter, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -49,6 +50,60 @@ pub fn call_span(path: &str, method: &str, request_id: &dyn std::fmt::Display, d
         trace_id = Empty,
         span_id = Empty,
     );
+    place(&span, decision);
+    span
+}
+
+/// The span of a request at the HTTP doors; `route` is none where its path is none
+/// of ours.
+pub fn request_span(
+    method: &str,
+    route: Option<&str>,
+    request_id: &dyn std::fmt::Display,
+    decision: &Decision,
+) -> Span {
+    if !decision.is_traced {
+        let span = tracing::info_span!(
+            "request",
+            http.request.method = method,
+            http.route = route,
+            %request_id,
+            trace_id = Empty
+        );
+        if let Some(caller) = &decision.caller {
+            span.record("trace_id", tracing::field::display(caller.trace_id()));
+        }
+        return span;
+    }
+    let span = tracing::info_span!(
+        target: TRACED_CALL,
+        "request",
+        otel.name = %format_args!("{method} {}", route.unwrap_or_default()),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        "error.type" = Empty,
+        %request_id,
+        trace_id = Empty,
+        span_id = Empty,
+    );
+    place(&span, decision);
+    span
+}
+
+/// Tells the span of a request that is traced how it ended.
+pub fn request_ended(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+    }
+}
+
+/// Gives the span of a traced call its place in its trace.
+fn place(span: &Span, decision: &Decision) {
     if let Some(parent) = decision.parent() {
         // Only a subscriber that exports nothing refuses.
         let _ = span.set_parent(parent);
@@ -59,7 +114,6 @@ pub fn call_span(path: &str, method: &str, request_id: &dyn std::fmt::Display, d
         span.record("trace_id", tracing::field::display(own.trace_id()));
         span.record("span_id", tracing::field::display(own.span_id()));
     }
-    span
 }
 
 /// Tells the span of a call that is traced how it ended.

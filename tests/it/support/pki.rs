@@ -213,7 +213,8 @@ impl Files {
     }
 }
 
-async fn connect(server: SocketAddr, config: ClientConfig) -> Result<TlsStream<TcpStream>, rustls::Error> {
+/// The same for a client that looks at TLS itself.
+pub(crate) async fn connect(server: SocketAddr, config: ClientConfig) -> Result<TlsStream<TcpStream>, rustls::Error> {
     let stream = TcpStream::connect(server).await.unwrap();
     let name = ServerName::from(server.ip());
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| tls(&error))
