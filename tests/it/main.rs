@@ -85,6 +85,7 @@ mod start;
 mod start_files;
 mod store;
 mod throttling;
+mod through_envoy;
 mod tls;
 mod tls_commands;
 mod tls_reload;

@@ -10,6 +10,7 @@ pub(crate) mod changes;
 pub(crate) mod clock;
 pub(crate) mod collector;
 pub(crate) mod contract;
+pub(crate) mod curl;
 pub(crate) mod database;
 pub(crate) mod envoy;
 pub(crate) mod ext_authz;
