@@ -446,7 +446,7 @@ fn grpc_protocols(settings: &settings::Grpc) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(doors::HEADER_TIMEOUT)
+        .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES as usize)
         .http2()
         .timer(TokioTimer::new())

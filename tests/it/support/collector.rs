@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -32,6 +33,7 @@ use super::pki::Pair;
 pub(crate) struct Collector {
     kept: Kept,
     url: String,
+    pub(crate) address: SocketAddr,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -67,7 +69,7 @@ impl Collector {
             .add_service(MetricsServiceServer::new(kept.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let serving = tokio::spawn(async move { serve.await.expect("it serves") });
-        Self { kept, url: format!("{scheme}://{address}"), serving }
+        Self { kept, url: format!("{scheme}://{address}"), address, serving }
     }
 
     /// Has a server tell this one, soon.

@@ -16,6 +16,7 @@ pub(crate) mod envoy;
 pub(crate) mod ext_authz;
 pub(crate) mod forge;
 pub(crate) mod gate;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http1;
 pub(crate) mod install;
