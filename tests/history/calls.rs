@@ -1,6 +1,7 @@
 //! Calls of a replica: answered, refused, or who knows.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,17 +9,13 @@ use std::{
     time::Duration,
 };
 
-use token_authority::{
-    client::CallError,
-    proto::v1::{IntrospectRequest, token_authority_service_client::TokenAuthorityServiceClient},
-};
+use token_authority::{client::CallError, proto::v1::token_authority_service_client::TokenAuthorityServiceClient};
 use tonic::{
     Code, Request, Response, Status,
     transport::{Channel, Endpoint},
 };
 
 use super::{
-    model::Answer,
     steps::Taking,
     world::{Made, Step, Subject},
 };
@@ -29,8 +26,12 @@ use super::{
 pub(crate) struct Door {
     pub(crate) via: String,
     pub(super) channel: Channel,
+    pub(super) http: SocketAddr,
     is_open: Arc<AtomicBool>,
 }
+
+/// How long a reply may take.
+pub(crate) type Deadline = Duration;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -42,10 +43,10 @@ pub(crate) enum Failure {
 }
 
 impl Door {
-    pub(crate) fn open(via: String, url: String) -> Self {
+    pub(crate) fn open(via: String, url: String, http: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(url).expect("the address makes a URL").tcp_nodelay(true);
         let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect_lazy();
-        Self { via, channel, is_open: Arc::new(AtomicBool::new(true)) }
+        Self { via, channel, http, is_open: Arc::new(AtomicBool::new(true)) }
     }
 
     /// What is answered from now on is not counted.
@@ -57,15 +58,9 @@ impl Door {
         self.is_open.load(Ordering::SeqCst)
     }
 
-    /// Asks about a credential.
-    pub(crate) async fn introspect(&self, caller: &str, token: String, deadline: Duration) -> Result<Answer, Failure> {
-        let request = IntrospectRequest { token, ..IntrospectRequest::default() };
-        let mut client = TokenAuthorityServiceClient::new(self.channel.clone());
-        match self.call(deadline, client.introspect(request_of(caller, request, deadline))).await {
-            Ok(response) => Ok(response.into()),
-            Err(error) if error.reason.as_deref() == Some("CREDENTIAL_INVALID") => Ok(Answer::CallerRefused),
-            Err(error) => Err(failure(&error)),
-        }
+    /// What asks Introspect.
+    pub(super) fn introspection(&self) -> TokenAuthorityServiceClient<Channel> {
+        TokenAuthorityServiceClient::new(self.channel.clone())
     }
 
     /// Takes a step on an account.
@@ -106,7 +101,7 @@ pub(super) fn request_of<T>(credential: &str, message: T, deadline: Duration) ->
 
 /// What the transport says tells nothing of what was done; nor does a service
 /// that cannot answer.
-fn failure(error: &CallError) -> Failure {
+pub(super) fn failure(error: &CallError) -> Failure {
     match (error.code, &error.reason) {
         (code, None) => Failure::InDoubt(format!("{code:?}")),
         (

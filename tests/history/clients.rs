@@ -102,9 +102,9 @@ async fn ask(run: Arc<Run>, world: Arc<World>, door: Door, inquiry: Inquiry, dea
     let Inquiry { question, token, caller } = inquiry;
     let caller = caller.as_ref().unwrap_or(&run.admin);
     let start = run.now();
-    match door.introspect(caller, token, deadline).await {
+    match question.way.ask(&door, caller, token, deadline).await {
         Ok(answer) => {
-            run.count_answer(&answer);
+            run.count_answer(question.way, &answer);
             world.answered(question, answer, &door.via, start, run.now());
         }
         Err(Failure::InDoubt(why)) => run.count(&format!("reads unanswered ({why})")),

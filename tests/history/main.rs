@@ -24,6 +24,7 @@ mod random;
 mod replica;
 mod run;
 mod steps;
+mod ways;
 mod world;
 
 use support::Backend;

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt};
 
 use token_authority::proto::v1::{InactiveReason, IntrospectResponse};
 
-use super::check::Register;
+use super::{check::Register, ways::Way};
 
 /// The plans, and how many tokens each allows; the last one's room depends on
 /// the policy's version.
@@ -83,11 +83,12 @@ pub(crate) enum Life {
 }
 
 /// A secret, and who asks about it: the administrator, or a secret of the
-/// account's service.
+/// account's service; and at which door.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     pub(crate) secret: usize,
     pub(crate) caller: Option<usize>,
+    pub(crate) way: Way,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +98,8 @@ pub(crate) enum Answer {
         plan: String,
         roles: Vec<String>,
     },
-    Inactive(InactiveReason),
+    /// Why, where the door tells.
+    Inactive(Option<InactiveReason>),
     /// The caller's credential is not good.
     CallerRefused,
 }
@@ -218,24 +220,25 @@ impl Register for State {
         if question.caller.is_some_and(|caller| self.callers.get(caller) != Some(&true)) {
             return Answer::CallerRefused;
         }
+        let inactive = |reason| Answer::Inactive((question.way != Way::OAuth).then_some(reason));
         let (Some(secret), Some(account)) = (self.secrets.get(question.secret), &self.account) else {
-            return Answer::Inactive(InactiveReason::Unknown);
+            return inactive(InactiveReason::Unknown);
         };
         let credential = &self.credentials[secret.credential];
         match credential.life {
-            Life::Gone => return Answer::Inactive(InactiveReason::Unknown),
+            Life::Gone => return inactive(InactiveReason::Unknown),
             Life::Live if secret.is_live => {}
             Life::Live | Life::Revoked if credential.kind == Kind::Token => {
-                return Answer::Inactive(InactiveReason::Revoked);
+                return inactive(InactiveReason::Revoked);
             }
-            Life::Live | Life::Revoked => return Answer::Inactive(InactiveReason::SignedOut),
+            Life::Live | Life::Revoked => return inactive(InactiveReason::SignedOut),
         }
         if account.suspended {
-            return Answer::Inactive(InactiveReason::AccountSuspended);
+            return inactive(InactiveReason::AccountSuspended);
         }
         let older = self.live_tokens().into_iter().filter(|other| self.credentials[*other].id < credential.id).count();
         if credential.kind == Kind::Token && older >= account.room(self.policy) {
-            return Answer::Inactive(InactiveReason::OverPlanLimit);
+            return inactive(InactiveReason::OverPlanLimit);
         }
         Answer::Active {
             scopes: account.scopes_of(credential, self.policy),
@@ -248,7 +251,7 @@ impl Register for State {
 impl From<IntrospectResponse> for Answer {
     fn from(response: IntrospectResponse) -> Self {
         if !response.active {
-            return Self::Inactive(response.inactive_reason());
+            return Self::Inactive(Some(response.inactive_reason()));
         }
         Self::Active { scopes: response.scopes.into_iter().collect(), plan: response.plan, roles: response.roles }
     }
@@ -265,7 +268,7 @@ impl fmt::Display for Account {
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "introspect secret {}", self.secret)?;
+        write!(f, "{} of secret {}", self.way.name(), self.secret)?;
         self.caller.map_or(Ok(()), |caller| write!(f, " as service secret {caller}"))
     }
 }
@@ -274,7 +277,8 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Active { scopes, plan, roles } => write!(f, "active, {scopes:?}, plan {plan}, {}", roles.join(" ")),
-            Self::Inactive(reason) => write!(f, "inactive: {}", reason.as_str_name()),
+            Self::Inactive(Some(reason)) => write!(f, "inactive: {}", reason.as_str_name()),
+            Self::Inactive(None) => f.write_str("inactive"),
             Self::CallerRefused => f.write_str("the caller is refused"),
         }
     }

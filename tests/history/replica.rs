@@ -85,7 +85,7 @@ impl Replica {
             let start = move || Process::try_start_with(&database, |command| set(command, policy, url));
             match tokio::task::spawn_blocking(start).await.expect("the start does not panic") {
                 Ok(process) => {
-                    let door = Door::open(format!("replica {}", self.name), process.url());
+                    let door = Door::open(format!("replica {}", self.name), process.url(), process.http);
                     *self.running() = Some((process, door));
                     return;
                 }

@@ -19,6 +19,7 @@ use super::{
     random::Random,
     replica::Replica,
     support::{Backend, wait::until},
+    ways::Way,
     world::World,
 };
 
@@ -196,11 +197,13 @@ impl Run {
         *self.counts.lock().unwrap().entry(what.to_owned()).or_default() += 1;
     }
 
-    pub(crate) fn count_answer(&self, answer: &Answer) {
+    pub(crate) fn count_answer(&self, way: Way, answer: &Answer) {
         self.count("reads answered");
+        self.count(way.name());
         self.count(match answer {
             Answer::Active { .. } => "active",
-            Answer::Inactive(reason) => reason.as_str_name(),
+            Answer::Inactive(Some(reason)) => reason.as_str_name(),
+            Answer::Inactive(None) => "inactive",
             Answer::CallerRefused => "caller refused",
         });
     }
@@ -226,6 +229,8 @@ impl Run {
             InactiveReason::AccountSuspended.as_str_name(),
             InactiveReason::OverPlanLimit.as_str_name(),
             "sessions opened",
+            Way::OAuth.name(),
+            Way::Check.name(),
             InactiveReason::SignedOut.as_str_name(),
             "faults",
         ];
@@ -240,8 +245,9 @@ impl Run {
         for replica in &self.replicas {
             until("every replica answers again", async || {
                 let door = replica.door().expect("it runs");
-                let asked = door.introspect(&self.admin, "nonsense".to_owned(), Duration::from_secs(1)).await;
-                matches!(asked, Ok(Answer::Inactive(InactiveReason::Malformed)))
+                let nonsense = "nonsense".to_owned();
+                let asked = Way::Introspect.ask(&door, &self.admin, nonsense, Duration::from_secs(1)).await;
+                matches!(asked, Ok(Answer::Inactive(Some(InactiveReason::Malformed))))
             })
             .await;
         }

@@ -9,6 +9,7 @@ use super::{
     check::{Moment, Read, Version, check, told},
     model::{Account, Answer, Kind, Life, MAX_TOKENS, Question, Secret, Session, State},
     random::Random,
+    ways::Way,
 };
 
 /// What changes an account or what it holds, in one call.
@@ -272,7 +273,7 @@ impl World {
             if random.percent(60) { length - 1 } else { random.index(length) }
         });
         Some(Inquiry {
-            question: Question { secret, caller },
+            question: Question { secret, caller, way: Way::any(random) },
             token: inner.secrets[secret].plaintext.clone(),
             caller: caller.map(|caller| inner.callers[caller].clone()),
         })
