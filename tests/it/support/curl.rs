@@ -27,8 +27,10 @@ impl Curl {
         let (ca, head) = (home.path().join("ca.crt"), home.path().join("head"));
         fs::write(&ca, authority).expect("it can be written");
         let settings = format!(
-            "silent\nshow-error\nnoproxy = \"*\"\nmax-time = 30\nconnect-to = \"::{gateway}\"\ncacert = {ca:?}\n\
-             dump-header = {head:?}\n"
+            "silent\nshow-error\nnoproxy = \"*\"\nmax-time = 30\nconnect-to = \"::{gateway}\"\ncacert = \"{}\"\n\
+             dump-header = \"{}\"\n",
+            ca.display(),
+            head.display(),
         );
         fs::write(home.path().join(".curlrc"), settings).expect("it can be written");
         Self(home)

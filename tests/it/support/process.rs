@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, WaitOptions, waitpid};
+
 #[cfg(target_os = "linux")]
 use super::small_disk;
 use super::{Actor, Database, server::Seen};
@@ -152,7 +154,7 @@ impl Process {
     /// Lets it open only so many more files than it has open now.
     #[cfg(target_os = "linux")]
     pub(crate) fn may_open(&self, more: u64) {
-        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        use rustix::process::{Resource, Rlimit, prlimit};
 
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process is there").count() as u64;
         let pid = Pid::from_child(&self.child);
@@ -161,13 +163,17 @@ impl Process {
         prlimit(Some(pid), Resource::Nofile, limit).expect("it is our own process");
     }
 
-    /// Sends a signal: STOP, CONT, TERM, KILL.
+    /// Sends a signal: STOP, CONT, TERM, KILL. It has stopped when this returns.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &self.child.id().to_string()])
             .status()
             .expect("a shell");
         assert!(status.success(), "the process is there to be signalled");
+        if name == "STOP" {
+            let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED).expect("it is our child");
+            assert!(stopped.is_some_and(|(_, status)| status.stopped()), "it goes on or has ended");
+        }
     }
 
     /// Kills it as a crash would.
