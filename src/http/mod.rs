@@ -32,8 +32,8 @@ use tokio::sync::watch;
 pub use self::{door::Doors, metadata::Metadata, through::Through, token_review::Kubernetes};
 use crate::telemetry::Meters;
 
-/// What is served, by its path. All are measured; those that are not
-/// [`OPERATIONS`] are traced.
+/// What is served, by its path. All are measured; those that operate the service
+/// itself are not traced.
 pub const ROUTES: [&str; 12] = [
     "/healthz",
     "/readyz",
