@@ -31,9 +31,7 @@ pub(super) fn is_of_traces(metadata: &Metadata<'_>) -> bool {
 pub fn call_span(path: &str, method: &str, request_id: &dyn std::fmt::Display, decision: &Decision) -> Span {
     if !decision.is_traced {
         let span = tracing::info_span!("call", rpc.method = path, %request_id, trace_id = Empty);
-        if let Some(caller) = &decision.caller {
-            span.record("trace_id", tracing::field::display(caller.trace_id()));
-        }
+        name_trace(&span, decision);
         return span;
     }
     let span = tracing::info_span!(
@@ -70,9 +68,7 @@ pub fn request_span(
             %request_id,
             trace_id = Empty
         );
-        if let Some(caller) = &decision.caller {
-            span.record("trace_id", tracing::field::display(caller.trace_id()));
-        }
+        name_trace(&span, decision);
         return span;
     }
     let span = tracing::info_span!(
@@ -99,6 +95,13 @@ pub fn request_ended(span: &Span, status: StatusCode) {
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
         span.record("error.type", status.as_str());
+    }
+}
+
+/// Has the log name the trace that the caller of an untraced call is in.
+fn name_trace(span: &Span, decision: &Decision) {
+    if let Some(caller) = &decision.caller {
+        span.record("trace_id", tracing::field::display(caller.trace_id()));
     }
 }
 
