@@ -14,6 +14,10 @@ use rustix::{
 
 use super::{Database, Process, process::command, wait::until_blocking};
 
+/// How each side of a terminal is opened. A server that another test starts
+/// meanwhile must not get it: the terminal would end no sooner than that server.
+const TERMINAL_SIDE: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY).union(OpenptFlags::CLOEXEC);
+
 /// Somebody who runs commands against a server, with a credential in the
 /// environment.
 pub(crate) struct Terminal<'a> {
@@ -76,7 +80,9 @@ impl<'a> Terminal<'a> {
                 None => command.env_remove(name),
             };
         }
-        let terminal = ioctl_tiocgptpeer(&keyboard, OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("its other side");
+        // Whatever may be said of the terminal that the suite runs on.
+        command.env("TERM", "xterm");
+        let terminal = ioctl_tiocgptpeer(&keyboard, TERMINAL_SIDE).expect("its other side");
         let [stdin, stdout] = [(); 2].map(|()| terminal.try_clone().expect("a descriptor"));
         let mut child = command.stdin(stdin).stdout(stdout).stderr(terminal).spawn().expect("setsid runs");
         // It holds the terminal's side, which is to be closed once the child has ended.
@@ -114,7 +120,7 @@ impl<'a> Terminal<'a> {
 
 /// The side of a new terminal at which somebody sits.
 fn pseudo_terminal() -> File {
-    let side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+    let side = openpt(TERMINAL_SIDE).expect("a pseudo-terminal");
     grantpt(&side).and_then(|()| unlockpt(&side)).expect("it is ours");
     side.into()
 }
