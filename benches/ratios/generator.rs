@@ -150,7 +150,7 @@ fn generate(spec: &Spec) -> Seen {
 async fn connect(spec: &Spec, thread: usize, threads: usize) -> Vec<Connection> {
     let mut connections = Vec::new();
     for number in (0..spec.connections).filter(|number| number % threads == thread) {
-        connections.push(wire::connect(spec.servers[number % spec.servers.len()]).await);
+        connections.push(wire::connect(spec.servers[number % spec.servers.len()], &spec.ask).await);
     }
     connections
 }

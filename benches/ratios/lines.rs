@@ -6,6 +6,7 @@ use token_authority::{
 };
 
 use crate::{
+    doors::Door,
     flood, growth, proc, profile,
     report::{Figure, Floor, Line, median},
     run::{self, Bench, STRICT, Sown, generate, head},
@@ -18,7 +19,7 @@ pub(crate) const NAMES: [(&str, &str); 15] = [
     ("first-use", "bcrypt's runs for the first use of each minted token after a restart"),
     ("embedded", "Introspect, embedded database"),
     ("batch", "BatchIntrospect of 100"),
-    ("ext-authz", "Envoy's Check against Introspect, embedded database"),
+    ("doors", "Envoy's Check and the HTTP doors against Introspect, embedded database"),
     ("flood-embedded", "warm p99 during a flood, embedded database"),
     ("postgres", "Introspect, PostgreSQL, strict"),
     ("stale", "Introspect, PostgreSQL, max_staleness 1 s"),
@@ -44,7 +45,7 @@ pub(crate) fn all(bench: &Bench) -> Vec<Line> {
     measure("first-use", &|| [Backend::Embedded, Backend::Postgres].map(|backend| first_use(bench, backend)).into());
     measure("embedded", &|| vec![embedded(bench)]);
     measure("batch", &|| vec![batch(bench)]);
-    measure("ext-authz", &|| vec![ext_authz(bench)]);
+    measure("doors", &|| doors(bench));
     measure("flood-embedded", &|| flood::measure(bench, "flood-embedded", Backend::Embedded));
     measure("postgres", &|| vec![postgres(bench)]);
     measure("stale", &|| vec![stale(bench)]);
@@ -161,17 +162,39 @@ fn batch(bench: &Bench) -> Line {
     }
 }
 
-fn ext_authz(bench: &Bench) -> Line {
-    let (_server, spec) = warm(bench, bench.sown(Backend::Embedded), &[]);
+fn doors(bench: &Bench) -> Vec<Line> {
+    let settings = [("GRPC__WEB__ALLOWED_ORIGINS", r#"["https://console.example.com"]"#)];
+    let (server, spec) = warm(bench, bench.sown(Backend::Embedded), &settings);
     let check = Spec { ask: Ask::ExtAuthz, ..spec.clone() };
-    let [introspects, checks] = bench.alternate([("Introspect", &spec), ("ext_authz", &check)]);
-    Line {
-        name: "ext-authz",
-        what: format!("Envoy's Check, embedded, {} tokens, 256 in flight", bench.plan.tokens),
+    let door =
+        |door, port| Spec { servers: vec![port], ask: Ask::Door(door), connections: run::IN_FLIGHT, ..spec.clone() };
+    let web = door(Door::GrpcWeb, server.grpc);
+    let [oauth, signed, verify, review] =
+        [Door::Oauth, Door::SignedOauth, Door::Verify, Door::TokenReview].map(|asked| door(asked, server.http));
+    let [introspects, checks, webs, oauths, signeds, verifies, reviews] = bench.alternate([
+        ("Introspect", &spec),
+        ("ext_authz", &check),
+        ("gRPC-Web", &web),
+        ("/oauth2/introspect", &oauth),
+        ("/oauth2/introspect, signed", &signed),
+        ("/auth/verify", &verify),
+        ("/kubernetes/tokenreview", &review),
+    ]);
+    let line = |name, what: &str, rounds: &[Seen]| Line {
+        name,
+        what: format!("{what}, embedded, {} tokens, 256 in flight", bench.plan.tokens),
         unit: "× Introspect",
-        figures: vec![Figure::of("Introspect", &introspects), Figure::of("ext_authz's Check", &checks)],
-        ..ratios(&checks, &introspects)
-    }
+        figures: vec![Figure::of("Introspect", &introspects), Figure::of("the door", rounds)],
+        ..ratios(rounds, &introspects)
+    };
+    vec![
+        line("ext-authz", "Envoy's Check", &checks),
+        line("grpc-web", "Introspect as gRPC-Web, HTTP/1.1", &webs),
+        line("oauth2", "POST /oauth2/introspect, HTTP/1.1", &oauths),
+        line("oauth2-signed", "POST /oauth2/introspect, a signed answer, HTTP/1.1", &signeds),
+        line("verify", "GET /auth/verify, HTTP/1.1", &verifies),
+        line("tokenreview", "POST /kubernetes/tokenreview, HTTP/1.1", &reviews),
+    ]
 }
 
 /// Room for all of many tokens, in MiB.

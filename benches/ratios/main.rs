@@ -10,10 +10,12 @@
     reason = "figures for people"
 )]
 
+mod doors;
 mod flood;
 mod generator;
 mod growth;
 mod lines;
+mod messages;
 #[path = "../../tests/it/support/postgres.rs"]
 mod postgres;
 mod proc;

@@ -50,6 +50,7 @@ pub(crate) struct Site {
 pub(crate) struct Server {
     child: Child,
     pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 impl Site {
@@ -151,8 +152,8 @@ impl Site {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = fs::read_to_string(&log).expect("the log can be read");
-            if let Some(grpc) = text.lines().find_map(address) {
-                return Server { child, grpc };
+            if let Some([grpc, http]) = text.lines().find_map(addresses) {
+                return Server { child, grpc, http };
             }
             let ended = child.try_wait().expect("the process can be asked").is_some();
             assert!(!ended && Instant::now() < deadline, "the server does not start:\n{text}");
@@ -198,10 +199,11 @@ impl Drop for Server {
     }
 }
 
-/// The address in the log's line that says that it serves.
-fn address(line: &str) -> Option<SocketAddr> {
+/// The addresses in the log's line that says that it serves.
+fn addresses(line: &str) -> Option<[SocketAddr; 2]> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    if line["message"] == "serving" { line["grpc"].as_str()?.parse().ok() } else { None }
+    let address = |port: &str| line[port].as_str()?.parse().ok();
+    if line["message"] == "serving" { Some([address("grpc")?, address("http")?]) } else { None }
 }
 
 /// Writes credentials, one a line, for a generator to ask about.

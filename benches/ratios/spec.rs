@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::doors::Door;
+
 /// What a load generator is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -39,6 +41,8 @@ pub(crate) enum Ask {
     Batch(usize),
     /// Envoy's Check of a request as a browser sends it, which must go on.
     ExtAuthz,
+    /// A door that is asked over HTTP/1.1, which must find the credential good.
+    Door(Door),
     /// SignIn with a wrong password, which must be refused; the credentials are
     /// usernames.
     WrongSignIn,

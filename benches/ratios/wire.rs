@@ -1,23 +1,20 @@
-//! Calls over bare HTTP/2, of messages encoded before: what a client costs on
-//! the same cores hides what the server does.
+//! Calls over bare HTTP/2, and HTTP/1.1 where the door speaks that, of messages
+//! encoded before: what a client costs on the same cores hides what the server does.
 
-use std::{future::poll_fn, net::SocketAddr};
+use std::{future::poll_fn, net::SocketAddr, rc::Rc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use envoy_types::pb::envoy::{
-    config::core::v3::{Address, SocketAddress, address},
-    service::auth::v3::{
-        AttributeContext, CheckRequest,
-        attribute_context::{HttpRequest, Peer, Request as Held},
-    },
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header::AUTHORIZATION};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use token_authority::proto::v1::BatchIntrospectRequest;
+use tokio::{net::TcpStream, sync::Mutex};
+
+use crate::{
+    messages,
+    spec::{Ask, Expected},
 };
-use h2::client::SendRequest;
-use http::{HeaderValue, Method, Request, Version};
-use prost::Message as _;
-use token_authority::proto::v1::{BatchIntrospectRequest, IntrospectRequest, PasswordCredentials, SignInRequest};
-use tokio::net::TcpStream;
-
-use crate::spec::{Ask, Expected};
 
 const OK: &[u8] = b"0";
 /// RESOURCE_EXHAUSTED, UNAVAILABLE.
@@ -26,41 +23,55 @@ const BUSY: [&[u8]; 2] = [b"8", b"14"];
 const TOO_LATE: [&[u8]; 2] = [b"4", b"14"];
 /// RESOURCE_EXHAUSTED, UNAUTHENTICATED.
 const REFUSED: [&[u8]; 2] = [b"8", b"16"];
-/// How a scope is called that every credential holds which is asked about.
-const NEEDED_SCOPE: &str = "trading:read";
+/// Why a call was not answered.
+type Failure = Box<dyn std::error::Error>;
 
-pub(crate) type Connection = SendRequest<Bytes>;
+type Http2 = h2::client::SendRequest<Bytes>;
+type Http1 = http1::SendRequest<Full<Bytes>>;
+
+#[derive(Clone)]
+pub(crate) enum Connection {
+    Http2(Http2),
+    /// One call at a time.
+    Http1(Rc<Mutex<Http1>>),
+}
 
 /// Opens a connection, which lives as long as the runtime that it is opened on.
-pub(crate) async fn connect(server: SocketAddr) -> Connection {
+pub(crate) async fn connect(server: SocketAddr, ask: &Ask) -> Connection {
     let stream = TcpStream::connect(server).await.expect("the server listens");
     stream.set_nodelay(true).expect("a TCP stream takes it");
+    // Whoever calls is told how a connection ends.
+    if matches!(ask, Ask::Door(_)) {
+        let (send, connection) = http1::handshake(TokioIo::new(stream)).await.expect("nothing is sent yet");
+        tokio::spawn(async move { connection.await.ok() });
+        return Connection::Http1(Rc::new(Mutex::new(send)));
+    }
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(4 << 20).initial_connection_window_size(64 << 20);
     let (send, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
-    tokio::spawn(async move {
-        // Whoever calls is told of it.
-        let _ = connection.await;
-    });
-    send
+    tokio::spawn(async move { connection.await.ok() });
+    Connection::Http2(send)
 }
 
 /// What the calls of one generator thread send: the same headers, and messages
-/// in turn.
+/// in turn; at `/auth/verify`, credentials in turn in place of messages.
 pub(crate) struct Requests {
     head: Request<()>,
-    frames: Bytes,
+    messages: Bytes,
     ends: Vec<usize>,
 }
 
 impl Requests {
     pub(crate) fn new(ask: &Ask, caller: &str, credentials: &[&str]) -> Self {
+        if let Ask::Door(door) = ask {
+            return Self::with(door.head(caller), credentials, |credential, buffer| door.put(credential, buffer));
+        }
         let path = match ask {
             Ask::Introspect { .. } => "/token_authority.v1.TokenAuthorityService/Introspect",
             Ask::Batch(_) => "/token_authority.v1.TokenAuthorityService/BatchIntrospect",
             Ask::ExtAuthz => "/envoy.service.auth.v3.Authorization/Check",
             Ask::WrongSignIn => "/token_authority.v1.SessionService/SignIn",
-            Ask::Check | Ask::Query(_) => "/grpc.health.v1.Health/Check",
+            _ => "/grpc.health.v1.Health/Check",
         };
         let mut head = Request::builder()
             .method(Method::POST)
@@ -83,39 +94,30 @@ impl Requests {
             }
             _ => None,
         };
-        let question = |credential: &&str| IntrospectRequest {
-            token: (*credential).to_owned(),
-            required_scopes: vec![NEEDED_SCOPE.to_owned()],
-            max_staleness,
-            ..IntrospectRequest::default()
-        };
-        let mut frames = BytesMut::new();
-        let mut ends = Vec::new();
-        let mut add = |message: &[u8]| {
-            frames.put_u8(0);
-            frames.put_u32(u32::try_from(message.len()).expect("a short message"));
-            frames.put_slice(message);
-            ends.push(frames.len());
-        };
+        let question = |credential: &&str| messages::question(credential, max_staleness);
         match ask {
-            // As many as there would be of the others.
-            Ask::Check | Ask::Query(_) => (0..credentials.len().max(1)).for_each(|_| add(&[])),
-            Ask::Introspect { .. } => credentials.iter().for_each(|one| add(&question(one).encode_to_vec())),
-            Ask::Batch(size) => credentials.chunks_exact(*size).for_each(|some| {
+            Ask::Introspect { .. } => Self::with(head, credentials, |one, to| messages::put(&question(one), to)),
+            Ask::Batch(size) => Self::with(head, credentials.chunks_exact(*size), |some, to| {
                 let requests = some.iter().map(question).collect();
-                add(&BatchIntrospectRequest { requests }.encode_to_vec());
+                messages::put(&BatchIntrospectRequest { requests }, to);
             }),
-            Ask::ExtAuthz => credentials.iter().for_each(|one| add(&held(one).encode_to_vec())),
-            Ask::WrongSignIn => {
-                for (number, username) in credentials.iter().enumerate() {
-                    let username = (*username).to_owned();
-                    let credentials = Some(PasswordCredentials { username, password: "wrong password".to_owned() });
-                    let client_ip = format!("10.0.{}.{}", number / 256 % 256, number % 256);
-                    add(&SignInRequest { credentials, client_ip }.encode_to_vec());
-                }
-            }
+            Ask::ExtAuthz => Self::with(head, credentials, |one, to| messages::put(&messages::held(one), to)),
+            Ask::WrongSignIn => Self::with(head, credentials.iter().enumerate(), |(number, username), to| {
+                messages::put(&messages::wrong_sign_in(number, username), to);
+            }),
+            // As many as there would be of the others.
+            _ => Self::with(head, 0..credentials.len().max(1), |_, to| messages::put(&(), to)),
         }
-        Self { head, frames: frames.freeze(), ends }
+    }
+
+    fn with<T>(head: Request<()>, of: impl IntoIterator<Item = T>, put: impl Fn(T, &mut BytesMut)) -> Self {
+        let mut messages = BytesMut::new();
+        let put = |one| {
+            put(one, &mut messages);
+            messages.len()
+        };
+        let ends = of.into_iter().map(put).collect();
+        Self { head, messages: messages.freeze(), ends }
     }
 
     /// How many messages there are.
@@ -123,16 +125,24 @@ impl Requests {
         self.ends.len()
     }
 
-    fn frame(&self, index: usize) -> Bytes {
+    fn message(&self, index: usize) -> Bytes {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.frames.slice(start..self.ends[index])
+        self.messages.slice(start..self.ends[index])
     }
 
     /// Calls with one of the messages.
-    pub(crate) async fn call(&self, connection: &mut Connection, index: usize) -> Result<Reply, h2::Error> {
+    pub(crate) async fn call(&self, connection: &mut Connection, index: usize) -> Result<Reply, Failure> {
+        let message = self.message(index);
+        match connection {
+            Connection::Http2(connection) => self.call_http2(connection, message).await,
+            Connection::Http1(connection) => self.call_http1(&mut *connection.lock().await, message).await,
+        }
+    }
+
+    async fn call_http2(&self, connection: &mut Http2, message: Bytes) -> Result<Reply, Failure> {
         poll_fn(|context| connection.poll_ready(context)).await?;
         let (response, mut request) = connection.send_request(self.head.clone(), false)?;
-        request.send_data(self.frame(index), true)?;
+        request.send_data(message, true)?;
         let (parts, mut body) = response.await?.into_parts();
         let mut message = Bytes::new();
         while let Some(data) = body.data().await {
@@ -141,15 +151,28 @@ impl Requests {
             message = if message.is_empty() { data } else { [message, data].concat().into() };
         }
         let trailers = body.trailers().await?;
-        let status = trailers.as_ref().unwrap_or(&parts.headers).get("grpc-status").cloned();
-        Ok(Reply { status, message })
+        let grpc = trailers.as_ref().unwrap_or(&parts.headers).get("grpc-status").cloned();
+        Ok(Reply { http: parts.status, grpc, message })
+    }
+
+    async fn call_http1(&self, connection: &mut Http1, message: Bytes) -> Result<Reply, Failure> {
+        connection.ready().await?;
+        let mut request = self.head.clone().map(|()| Full::default());
+        if request.method() == Method::GET {
+            request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_maybe_shared(message)?);
+        } else {
+            *request.body_mut() = Full::new(message);
+        }
+        let (parts, body) = connection.send_request(request).await?.into_parts();
+        Ok(Reply { http: parts.status, grpc: None, message: body.collect().await?.to_bytes() })
     }
 }
 
 /// A reply, of which no more is looked at than tells whether it is right.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    status: Option<HeaderValue>,
+    http: StatusCode,
+    grpc: Option<HeaderValue>,
     message: Bytes,
 }
 
@@ -163,9 +186,10 @@ pub(crate) enum Answer {
 
 impl Reply {
     pub(crate) fn answers(&self, ask: &Ask) -> Answer {
-        let status = self.status.as_ref().map(HeaderValue::as_bytes);
+        let status = self.grpc.as_ref().map(HeaderValue::as_bytes);
         let message = self.message.get(5..).unwrap_or_default();
         let right = match ask {
+            Ask::Door(door) => self.http == StatusCode::OK && door.passes(&self.message),
             Ask::WrongSignIn if status.is_some_and(|status| TOO_LATE.contains(&status)) => return Answer::Busy,
             // Wrong, or one of too many.
             Ask::WrongSignIn => status.is_some_and(|status| REFUSED.contains(&status)),
@@ -179,66 +203,11 @@ impl Reply {
             Ask::Check | Ask::Query(_) => message == [8, 1],
             // `verdict = VERDICT_UNAUTHENTICATED`, and nothing else.
             Ask::Introspect { expected: Expected::InactiveOrBusy, .. } => message == [16, 2],
-            Ask::Introspect { .. } => is_active(message),
-            Ask::Batch(size) => active_results(message) == Some(*size),
+            Ask::Introspect { .. } => messages::is_active(message),
+            Ask::Batch(size) => messages::active_results(message) == Some(*size),
             // `status` without a code, and `ok_response`.
             Ask::ExtAuthz => message.starts_with(&[10, 0, 26]),
         };
         if right { Answer::Right } else { Answer::Wrong }
     }
-}
-
-/// A request that Envoy asks about, with the headers that
-/// `examples/gateways/envoy.yaml` sends.
-fn held(credential: &str) -> CheckRequest {
-    let headers = [("authorization", format!("Bearer {credential}")), ("x-forwarded-for", "192.0.2.7".to_owned())];
-    let http = HttpRequest {
-        id: "6f1c2d1e-6f0e-4d0e-8a53-0b8a8f4f9f10".to_owned(),
-        method: "GET".to_owned(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
-        path: "/api/v1/trades?page=1".to_owned(),
-        host: "api.example.com".to_owned(),
-        scheme: "https".to_owned(),
-        protocol: "HTTP/2".to_owned(),
-        ..HttpRequest::default()
-    };
-    let socket = SocketAddress { address: "192.0.2.7".to_owned(), ..SocketAddress::default() };
-    let address = Some(Address { address: Some(address::Address::SocketAddress(socket)) });
-    CheckRequest {
-        attributes: Some(AttributeContext {
-            source: Some(Peer { address, ..Peer::default() }),
-            request: Some(Held { http: Some(http), ..Held::default() }),
-            context_extensions: [("required_scopes".to_owned(), NEEDED_SCOPE.to_owned())].into(),
-            ..AttributeContext::default()
-        }),
-    }
-}
-
-/// `active = true`, `verdict = VERDICT_ALLOWED`: the first two fields.
-fn is_active(message: &[u8]) -> bool {
-    message.starts_with(&[8, 1, 16, 1])
-}
-
-/// How many results there are, where each is a response, and active.
-fn active_results(mut message: &[u8]) -> Option<usize> {
-    let mut results = 0;
-    while !message.is_empty() {
-        let (result, rest) = first_field(message)?;
-        let (response, _) = first_field(result)?;
-        if !is_active(response) {
-            return None;
-        }
-        results += 1;
-        message = rest;
-    }
-    Some(results)
-}
-
-/// The content of a field numbered 1 that a message begins with, and the rest.
-fn first_field(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    const TAG: u8 = 10;
-
-    let mut rest = message.strip_prefix(&[TAG])?;
-    let length = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
-    rest.split_at_checked(length)
 }

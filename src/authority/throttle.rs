@@ -22,6 +22,7 @@ use crate::{
         time::Timestamp,
     },
     store::{self, Counted, Event, Refusal, Store, Told, Transaction},
+    telemetry::told_of,
 };
 
 /// So many charge at once, and so many settle what was charged, so that a flood of
@@ -129,7 +130,7 @@ impl Throttle {
             transaction.commit_told(Vec::new()).await
         });
         if let Err::<_, store::Error>(error) = refunded.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an attempt to sign in was not given back");
+            tracing::warn!(error = told_of(&error), "an attempt to sign in was not given back");
         }
     }
 
@@ -151,7 +152,7 @@ impl Throttle {
                 try_tell_failure(&database, &charge, event).await
             });
             if let Err(error) = work.await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the audit trail was not told of a failure");
+                tracing::warn!(error = told_of(&error), "the audit trail was not told of a failure");
             }
         };
         tokio::spawn(telling.in_current_span());

@@ -9,7 +9,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
-use crate::telemetry::Meters;
+use crate::telemetry::{Meters, told_of};
 
 /// Prometheus's text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -56,7 +56,7 @@ async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
     match meters.prometheus() {
         Ok(told) => (StatusCode::OK, [(CONTENT_TYPE, TEXT)], told),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "metrics cannot be told");
+            tracing::error!(error = told_of(&error), "metrics cannot be told");
             (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, TEXT)], "metrics cannot be told\n".to_owned())
         }
     }

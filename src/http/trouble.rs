@@ -19,6 +19,7 @@ use crate::{
     caller::Refusal,
     introspection::{Busy, Fault},
     store,
+    telemetry::told_of,
 };
 
 /// When to come back after a fault of the authority itself.
@@ -139,11 +140,11 @@ impl From<&store::Error> for Trouble {
                 return Self::unavailable("TOO_BUSY", error.to_string());
             }
             store::Error::Duplicate(_) | store::Error::Unreadable { .. } => {
-                tracing::error!(error = error as &dyn std::error::Error, "the database holds what it should not");
+                tracing::error!(error = told_of(error), "the database holds what it should not");
                 return Self::internal();
             }
         }
-        tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
+        tracing::warn!(error = told_of(error), "the database failed");
         Self::unavailable("DATABASE_UNAVAILABLE", "the service cannot answer now")
     }
 }

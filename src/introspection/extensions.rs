@@ -13,6 +13,7 @@ use std::{
 use crate::{
     domain::{credential::Kind, id::CredentialId, record::Record, session::Sliding, time::Timestamp},
     store::Store,
+    telemetry::told_of,
 };
 
 /// So many wait, each for a change of its own.
@@ -90,7 +91,7 @@ async fn work(extensions: Weak<Inner>) {
         extensions.waiting().sessions.remove(&session);
         drop(extensions);
         if let Err(error) = extended {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the end of a session was not moved");
+            tracing::warn!(error = told_of(&error), "the end of a session was not moved");
             tokio::time::sleep(AFTER_FAILURE).await;
         }
     }

@@ -20,6 +20,7 @@ use crate::{
         record::SecretRecord,
     },
     store::{NewFingerprint, Store},
+    telemetry::told_of,
 };
 
 /// So many wait to be stored, in one transaction.
@@ -122,7 +123,7 @@ impl Inner {
                 PAUSE
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "fingerprints were not stored");
+                tracing::warn!(error = told_of(&error), "fingerprints were not stored");
                 AFTER_FAILURE
             }
         }

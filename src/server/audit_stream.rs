@@ -14,7 +14,10 @@ use std::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Entry, Event, Store};
+use crate::{
+    store::{Entry, Event, Store},
+    telemetry::told_of,
+};
 
 /// How many events wait for standard output to be read.
 const CAPACITY: usize = 10_000;
@@ -62,7 +65,7 @@ impl Stream {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             match runtime {
                 Ok(runtime) => runtime.block_on(print_all(entries, stopped)),
-                Err(error) => tracing::error!(%error, "audit events are not printed"),
+                Err(error) => tracing::error!(error = told_of(&error), "audit events are not printed"),
             }
             let _ = end.send(());
         });
@@ -92,7 +95,10 @@ async fn print_all(mut entries: mpsc::Receiver<Entry>, mut stopped: oneshot::Rec
             return;
         };
         if let Err(error) = print(&entry, &mut io::stdout().lock()) {
-            tracing::error!(%error, "standard output cannot be written: audit events are in the database alone");
+            tracing::error!(
+                error = told_of(&error),
+                "standard output cannot be written: audit events are in the database alone"
+            );
             return;
         }
     }

@@ -29,6 +29,7 @@ use crate::{
     caller::Peer,
     domain::{certificate::ClientCertificate, network::ClientAddress},
     random,
+    telemetry::told_of,
 };
 
 /// How long connections last.
@@ -176,6 +177,6 @@ impl<S> Shared<S> {
 
 fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
-        tracing::debug!(error = &*error as &dyn std::error::Error, "a connection failed");
+        tracing::debug!(error = told_of(&*error), "a connection failed");
     }
 }

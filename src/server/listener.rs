@@ -17,7 +17,7 @@ use super::{
     KEEPALIVE_INTERVAL, peer,
     tls::{Generation, Tls},
 };
-use crate::domain::certificate::ClientCertificate;
+use crate::{domain::certificate::ClientCertificate, telemetry::told_of};
 
 /// How long agreeing on TLS may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ impl Listener {
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+                    tracing::warn!(error = told_of(&error), "a connection could not be accepted");
                     sleep(BREATH).await;
                 }
             }
@@ -77,7 +77,7 @@ fn prepare(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_INTERVAL);
     let prepared = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
-        tracing::debug!(error = &error as &dyn std::error::Error, "the connection is gone already");
+        tracing::debug!(error = told_of(&error), "the connection is gone already");
     }
 }
 
@@ -110,11 +110,10 @@ pub(super) async fn agree(generation: Arc<Generation>, stream: TcpStream, addres
 
 fn tell(error: &io::Error, address: SocketAddr) {
     let problem = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let error = error as &dyn std::error::Error;
     if let Some(InvalidCertificate(_) | NoCertificatesPresented) = problem {
-        tracing::info!(%address, error, "a client's certificate is refused");
+        tracing::info!(%address, error = told_of(error), "a client's certificate is refused");
     } else {
-        tracing::debug!(%address, error, "a client could not agree on TLS");
+        tracing::debug!(%address, error = told_of(error), "a client could not agree on TLS");
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::examine::{Examined, examine};
 pub use self::files::Error;
 use self::files::{Digest, Files};
-use crate::{domain::time::Timestamp, settings};
+use crate::{domain::time::Timestamp, settings, telemetry::told_of};
 
 /// How soon files that were replaced are noticed. They are read rather than
 /// watched: an orchestrator replaces them by swapping a link to their directory.
@@ -165,8 +165,11 @@ impl Trouble {
         }
         if !self.told {
             self.told = true;
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(listener, error, "the TLS files cannot be used: those read before stay in use");
+            tracing::warn!(
+                listener,
+                error = told_of(error),
+                "the TLS files cannot be used: those read before stay in use"
+            );
         }
     }
 }

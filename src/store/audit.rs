@@ -16,7 +16,10 @@ use super::{
     Error, Snapshot, Store, Transaction, convert,
     entity::{self, audit_event::Column},
 };
-use crate::domain::{id::AuditId, time::Timestamp};
+use crate::{
+    domain::{id::AuditId, time::Timestamp},
+    telemetry::told_of,
+};
 
 /// What the trail is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +116,10 @@ impl Store {
         };
         for entry in entries {
             if let Err(error) = follower.try_send(entry) {
-                tracing::warn!(%error, "an audit event was not sent to who follows them; it is in the database");
+                tracing::warn!(
+                    error = told_of(&error),
+                    "an audit event was not sent to who follows them; it is in the database"
+                );
             }
         }
     }

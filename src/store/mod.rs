@@ -65,7 +65,7 @@ pub use self::{
 };
 use crate::{
     domain::{policy::Policy, scope::Scope, time::Timestamp},
-    telemetry::TRACED,
+    telemetry::{TRACED, told_of},
 };
 
 /// How much work of a kind may wait for the database or be under way; what comes
@@ -260,7 +260,7 @@ impl Store {
         match tokio::time::timeout(CLOSE_TIMEOUT, close).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the database was not closed in good order");
+                tracing::warn!(error = told_of(&error), "the database was not closed in good order");
             }
             Err(_) => tracing::warn!("the database was not closed in good order: connections were still in use"),
         }

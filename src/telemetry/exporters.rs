@@ -19,6 +19,8 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanExporter},
 };
 
+use super::told_of;
+
 /// How long a collector may take for a batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the log says that it takes nothing.
@@ -69,7 +71,7 @@ impl Exports {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
                     *said = Some(Instant::now());
-                    tracing::warn!(signal, error = error as &dyn std::error::Error, "the collector took nothing");
+                    tracing::warn!(signal, error = told_of(error), "the collector took nothing");
                 }
             }
         }
@@ -171,7 +173,7 @@ pub(super) async fn end(shutdown: impl FnOnce() -> OTelSdkResult + Send + 'stati
     match tokio::time::timeout(within, ended).await {
         Ok(Ok(Ok(()) | Err(OTelSdkError::AlreadyShutdown))) => {}
         Ok(Ok(Err(error))) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the collector was not told of the last");
+            tracing::warn!(error = told_of(&error), "the collector was not told of the last");
         }
         Ok(Err(_)) | Err(_) => tracing::warn!("the collector was not told of the last in time"),
     }

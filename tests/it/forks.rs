@@ -20,11 +20,13 @@ const TOO_MANY: &str = "there are too many changes since what was known";
 
 /// Whether a token is active, as soon as there is an answer.
 async fn is_active(actor: &Actor, secret: &str) -> bool {
-    loop {
-        if let Some(active) = try_is_active(actor, secret).await {
-            return active;
-        }
-    }
+    let mut active = None;
+    until("there is an answer", async || {
+        active = try_is_active(actor, secret).await;
+        active.is_some()
+    })
+    .await;
+    active.expect("it is there")
 }
 
 /// None where the service says that it cannot answer now.

@@ -18,6 +18,7 @@ use tonic::Code;
 use crate::support::{
     Backend, Database, TestServer, assert_refused,
     pki::{Authority, Files, Pair, caller, told},
+    wait::connect_blocking,
 };
 
 const GATEWAY: &str = "spiffe://example.org/gateway";
@@ -144,7 +145,7 @@ async fn what_is_no_tls_is_in_nobodys_way() {
     drop(silent);
 
     // Plaintext is told that it is none of what is spoken here, and nothing else.
-    let mut plain = TcpStream::connect(grpc).unwrap();
+    let mut plain = connect_blocking(grpc);
     plain.write_all(garbage[1]).unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{TestServer, server::Seen};
+use super::{TestServer, server::Seen, wait::in_time};
 
 /// A client of the HTTP port.
 #[derive(Clone)]
@@ -73,9 +73,11 @@ impl Http {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("well-formed");
-        let response = sender.send_request(request).await.expect("there is an answer");
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("all of it").to_bytes();
+        let exchange = async {
+            let (head, body) = sender.send_request(request).await.expect("there is an answer").into_parts();
+            (head, body.collect().await.expect("all of it").to_bytes())
+        };
+        let (head, body) = in_time("an exchange over HTTP", exchange).await;
         let body = String::from_utf8(body.to_vec()).expect("text");
         let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
         if reply.status >= 300 {
@@ -110,7 +112,7 @@ impl Http {
         stream.write_all(bytes).await.expect("they are sent");
         let mut answer = Vec::new();
         // What was not read when the connection was closed resets it.
-        let _ = stream.read_to_end(&mut answer).await;
+        let _ = in_time("an answer and the connection", stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
 

@@ -9,6 +9,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::wait::in_time;
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -52,7 +54,10 @@ pub(crate) async fn request(
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).expect("well-formed");
-    let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-    let body = body.collect().await.ok()?.to_bytes();
-    Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    let exchange = async {
+        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    };
+    in_time("an exchange over HTTP/1.1", exchange).await
 }

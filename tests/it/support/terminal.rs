@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
     termios::{LocalModes, tcgetattr},
@@ -90,18 +91,14 @@ impl<'a> Terminal<'a> {
         let mut shown = Vec::new();
         for (prompt, line) in lines {
             while !shown.ends_with(prompt.as_bytes()) {
-                let mut byte = [0];
-                keyboard.read_exact(&mut byte).expect("it asks");
-                shown.extend(byte);
+                assert!(goes_on(&keyboard, &mut shown), "it does not ask");
             }
             until_blocking("nothing is echoed", || {
                 !tcgetattr(&keyboard).unwrap().local_modes.contains(LocalModes::ECHO)
             });
             writeln!(keyboard, "{line}").expect("it reads");
         }
-        // Linux says EIO, not the end, where the other side is closed.
-        let end = keyboard.read_to_end(&mut shown).expect_err("a terminal has no end");
-        assert_eq!(end.raw_os_error(), Some(Errno::IO.raw_os_error()), "{end}");
+        while goes_on(&keyboard, &mut shown) {}
         let status = child.wait().expect("it ends");
         Ran {
             code: status.code().expect("it ends by itself"),
@@ -123,6 +120,23 @@ fn pseudo_terminal() -> File {
     let side = openpt(TERMINAL_SIDE).expect("a pseudo-terminal");
     grantpt(&side).and_then(|()| unlockpt(&side)).expect("it is ours");
     side.into()
+}
+
+/// Adds what is shown next; false: nobody has the other side any more.
+fn goes_on(mut keyboard: &File, shown: &mut Vec<u8>) -> bool {
+    const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+
+    let mut watched = [PollFd::new(keyboard, PollFlags::IN)];
+    let ready = poll(&mut watched, Some(&PATIENCE)).expect("it can be watched");
+    assert!(ready > 0, "it neither shows anything nor ends");
+    let mut bytes = [0; 1024];
+    match keyboard.read(&mut bytes) {
+        Ok(length) => shown.extend(&bytes[..length]),
+        // What Linux says there.
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return false,
+        Err(error) => panic!("the terminal cannot be read: {error}"),
+    }
+    true
 }
 
 /// Runs a command to its end.

@@ -1,11 +1,32 @@
 //! Waiting for what another does: its condition is looked at again and again,
 //! within a bound.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
 /// The most that is waited.
 const PATIENCE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(10);
+
+/// The most that something is waited for which has a time of its own.
+const LONGEST: Duration = Duration::from_mins(2);
+
+/// What it comes to; fails where it does not end.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONGEST, work).await.unwrap_or_else(|_| panic!("this does not end: {what}"))
+}
+
+/// A connection on which reading and writing fail rather than wait for ever.
+pub(crate) fn connect_blocking(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).expect("somebody listens");
+    stream
+        .set_read_timeout(Some(LONGEST))
+        .and_then(|()| stream.set_write_timeout(Some(LONGEST)))
+        .expect("it is bounded");
+    stream
+}
 
 /// Returns once the condition holds; fails where it does not in time.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -16,7 +16,10 @@ use token_authority::client::CallError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Status;
 
-use super::refusal::assert_one_error_info;
+use super::{
+    refusal::assert_one_error_info,
+    wait::{connect_blocking, in_time},
+};
 
 /// One HTTP/2 connection.
 pub(crate) struct Wire {
@@ -51,7 +54,7 @@ impl Wire {
     pub(crate) async fn headers_alone(&self, path: &str, headers: &[(&str, &str)]) -> Result<HeaderMap, h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let (response, _unfinished) = send.send_request(self.request(path, headers), false)?;
-        Ok(response.await?.into_parts().0.headers)
+        Ok(in_time("a call without a body", response).await?.into_parts().0.headers)
     }
 
     fn request(&self, path: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -94,7 +97,7 @@ impl Begun {
         let Self { response, body: mut stream } = self;
         // A server may answer and reset before it has read all of it.
         let _ = stream.send_data(body, true);
-        let (parts, mut body) = response.await?.into_parts();
+        let (parts, mut body) = in_time("a call", response).await?.into_parts();
         while let Some(data) = body.data().await {
             let length = data?.len();
             body.flow_control().release_capacity(length)?;
@@ -134,7 +137,7 @@ pub(crate) fn framed(message: &[u8]) -> Bytes {
 pub(crate) fn http2_settings(server: SocketAddr) -> Vec<(u16, u32)> {
     const SETTINGS: u8 = 4;
 
-    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    let mut stream = connect_blocking(server);
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("the preface is sent");
     let mut head = [0; 9];
     stream.read_exact(&mut head).expect("a frame's head");
@@ -171,7 +174,7 @@ pub(crate) fn survives_late_bodies(server: SocketAddr, path: &str, calls: u32) -
         head.extend(text.as_bytes());
     }
     let streams = || (0..calls).map(|call| 1 + 2 * call);
-    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    let mut stream = connect_blocking(server);
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("the preface is sent");
     let heads: Vec<u8> = streams().flat_map(|number| frame(HEADERS, END_HEADERS, number, &head)).collect();
     stream.write_all(&heads).expect("the headers are sent");
@@ -211,7 +214,7 @@ pub(crate) fn http_get(server: SocketAddr, path: &str) -> u16 {
 
 /// What an HTTP server answers, and its body.
 pub(crate) fn http_text(server: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(server).expect("somebody listens");
+    let mut stream = connect_blocking(server);
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n").expect("it is sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer in UTF-8");
