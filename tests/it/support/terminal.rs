@@ -128,7 +128,7 @@ fn goes_on(mut keyboard: &File, shown: &mut Vec<u8>) -> bool {
 
     let mut watched = [PollFd::new(keyboard, PollFlags::IN)];
     let ready = poll(&mut watched, Some(&PATIENCE)).expect("it can be watched");
-    assert!(ready > 0, "it neither shows anything nor ends");
+    assert!(ready > 0, "it neither shows anything more nor ends: {}", String::from_utf8_lossy(shown));
     let mut bytes = [0; 1024];
     match keyboard.read(&mut bytes) {
         Ok(length) => shown.extend(&bytes[..length]),
