@@ -166,12 +166,16 @@ fn doors(bench: &Bench) -> Vec<Line> {
     let settings = [("GRPC__WEB__ALLOWED_ORIGINS", r#"["https://console.example.com"]"#)];
     let (server, spec) = warm(bench, bench.sown(Backend::Embedded), &settings);
     let check = Spec { ask: Ask::ExtAuthz, ..spec.clone() };
-    let door =
-        |door, port| Spec { servers: vec![port], ask: Ask::Door(door), connections: run::IN_FLIGHT, ..spec.clone() };
-    let web = door(Door::GrpcWeb, server.grpc);
+    let over_http1 = |door, server| Spec {
+        servers: vec![server],
+        ask: Ask::Door(door),
+        connections: run::IN_FLIGHT,
+        ..spec.clone()
+    };
+    let web = over_http1(Door::GrpcWeb, server.grpc);
     let [oauth, signed, verify, review] =
-        [Door::Oauth, Door::SignedOauth, Door::Verify, Door::TokenReview].map(|asked| door(asked, server.http));
-    let [introspects, checks, webs, oauths, signeds, verifies, reviews] = bench.alternate([
+        [Door::Oauth, Door::SignedOauth, Door::Verify, Door::TokenReview].map(|door| over_http1(door, server.http));
+    let [introspects, rounds @ ..] = bench.alternate([
         ("Introspect", &spec),
         ("ext_authz", &check),
         ("gRPC-Web", &web),
@@ -180,21 +184,22 @@ fn doors(bench: &Bench) -> Vec<Line> {
         ("/auth/verify", &verify),
         ("/kubernetes/tokenreview", &review),
     ]);
-    let line = |name, what: &str, rounds: &[Seen]| Line {
+    let lines = [
+        ("ext-authz", "Envoy's Check"),
+        ("grpc-web", "Introspect as gRPC-Web, HTTP/1.1"),
+        ("oauth2", "POST /oauth2/introspect, HTTP/1.1"),
+        ("oauth2-signed", "POST /oauth2/introspect, a signed answer, HTTP/1.1"),
+        ("verify", "GET /auth/verify, HTTP/1.1"),
+        ("tokenreview", "POST /kubernetes/tokenreview, HTTP/1.1"),
+    ];
+    let line = |((name, what), rounds): ((&'static str, &str), &Vec<Seen>)| Line {
         name,
         what: format!("{what}, embedded, {} tokens, 256 in flight", bench.plan.tokens),
         unit: "× Introspect",
-        figures: vec![Figure::of("Introspect", &introspects), Figure::of("the door", rounds)],
+        figures: vec![Figure::of("Introspect", &introspects), Figure::of(what, rounds)],
         ..ratios(rounds, &introspects)
     };
-    vec![
-        line("ext-authz", "Envoy's Check", &checks),
-        line("grpc-web", "Introspect as gRPC-Web, HTTP/1.1", &webs),
-        line("oauth2", "POST /oauth2/introspect, HTTP/1.1", &oauths),
-        line("oauth2-signed", "POST /oauth2/introspect, a signed answer, HTTP/1.1", &signeds),
-        line("verify", "GET /auth/verify, HTTP/1.1", &verifies),
-        line("tokenreview", "POST /kubernetes/tokenreview, HTTP/1.1", &reviews),
-    ]
+    lines.into_iter().zip(&rounds).map(line).collect()
 }
 
 /// Room for all of many tokens, in MiB.

@@ -23,6 +23,7 @@ const BUSY: [&[u8]; 2] = [b"8", b"14"];
 const TOO_LATE: [&[u8]; 2] = [b"4", b"14"];
 /// RESOURCE_EXHAUSTED, UNAUTHENTICATED.
 const REFUSED: [&[u8]; 2] = [b"8", b"16"];
+
 /// Why a call was not answered.
 type Failure = Box<dyn std::error::Error>;
 
@@ -40,17 +41,23 @@ pub(crate) enum Connection {
 pub(crate) async fn connect(server: SocketAddr, ask: &Ask) -> Connection {
     let stream = TcpStream::connect(server).await.expect("the server listens");
     stream.set_nodelay(true).expect("a TCP stream takes it");
-    // Whoever calls is told how a connection ends.
     if matches!(ask, Ask::Door(_)) {
         let (send, connection) = http1::handshake(TokioIo::new(stream)).await.expect("nothing is sent yet");
-        tokio::spawn(async move { connection.await.ok() });
+        drive(connection);
         return Connection::Http1(Rc::new(Mutex::new(send)));
     }
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(4 << 20).initial_connection_window_size(64 << 20);
     let (send, connection) = builder.handshake(stream).await.expect("HTTP/2 is spoken");
-    tokio::spawn(async move { connection.await.ok() });
+    drive(connection);
     Connection::Http2(send)
+}
+
+/// Keeps a connection going. Whoever calls is told how it ends.
+fn drive<E: Send>(connection: impl Future<Output = Result<(), E>> + Send + 'static) {
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
 }
 
 /// What the calls of one generator thread send: the same headers, and messages
@@ -63,15 +70,15 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(ask: &Ask, caller: &str, credentials: &[&str]) -> Self {
-        if let Ask::Door(door) = ask {
-            return Self::with(door.head(caller), credentials, |credential, buffer| door.put(credential, buffer));
-        }
         let path = match ask {
+            Ask::Door(door) => {
+                return Self::with(door.head(caller), credentials, |one, to| door.put(one, to));
+            }
             Ask::Introspect { .. } => "/token_authority.v1.TokenAuthorityService/Introspect",
             Ask::Batch(_) => "/token_authority.v1.TokenAuthorityService/BatchIntrospect",
             Ask::ExtAuthz => "/envoy.service.auth.v3.Authorization/Check",
             Ask::WrongSignIn => "/token_authority.v1.SessionService/SignIn",
-            _ => "/grpc.health.v1.Health/Check",
+            Ask::Check | Ask::Query(_) => "/grpc.health.v1.Health/Check",
         };
         let mut head = Request::builder()
             .method(Method::POST)
@@ -106,7 +113,9 @@ impl Requests {
                 messages::put(&messages::wrong_sign_in(number, username), to);
             }),
             // As many as there would be of the others.
-            _ => Self::with(head, 0..credentials.len().max(1), |_, to| messages::put(&(), to)),
+            Ask::Check | Ask::Query(_) | Ask::Door(_) => {
+                Self::with(head, 0..credentials.len().max(1), |_, to| messages::put(&(), to))
+            }
         }
     }
 

@@ -81,7 +81,7 @@ impl<'a> Terminal<'a> {
                 None => command.env_remove(name),
             };
         }
-        // Whatever may be said of the terminal that the suite runs on.
+        // On one that is called dumb, as the suite's own may be, no progress is drawn.
         command.env("TERM", "xterm");
         let terminal = ioctl_tiocgptpeer(&keyboard, TERMINAL_SIDE).expect("its other side");
         let [stdin, stdout] = [(); 2].map(|()| terminal.try_clone().expect("a descriptor"));
@@ -91,7 +91,8 @@ impl<'a> Terminal<'a> {
         let mut shown = Vec::new();
         for (prompt, line) in lines {
             while !shown.ends_with(prompt.as_bytes()) {
-                assert!(goes_on(&keyboard, &mut shown), "it does not ask");
+                let goes_on = goes_on(&keyboard, &mut shown);
+                assert!(goes_on, "it does not ask: {}", String::from_utf8_lossy(&shown));
             }
             until_blocking("nothing is echoed", || {
                 !tcgetattr(&keyboard).unwrap().local_modes.contains(LocalModes::ECHO)

@@ -1,16 +1,15 @@
-//! Waiting for what another does: its condition is looked at again and again,
-//! within a bound.
+//! Waiting for what another does, within a bound.
 
 use std::{
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
-/// The most that is waited.
+/// How long a condition may take to come about.
 const PATIENCE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(10);
 
-/// The most that something is waited for which has a time of its own.
+/// Longer than any bound of the server's own: what takes longer hangs.
 const LONGEST: Duration = Duration::from_mins(2);
 
 /// What it comes to; fails where it does not end.

@@ -97,14 +97,17 @@ impl Begun {
         let Self { response, body: mut stream } = self;
         // A server may answer and reset before it has read all of it.
         let _ = stream.send_data(body, true);
-        let (parts, mut body) = in_time("a call", response).await?.into_parts();
-        while let Some(data) = body.data().await {
-            let length = data?.len();
-            body.flow_control().release_capacity(length)?;
-        }
-        let mut headers = parts.headers;
-        headers.extend(body.trailers().await?.unwrap_or_default());
-        Ok(Answer { http: parts.status, headers })
+        let answer = async {
+            let (parts, mut body) = response.await?.into_parts();
+            while let Some(data) = body.data().await {
+                let length = data?.len();
+                body.flow_control().release_capacity(length)?;
+            }
+            let mut headers = parts.headers;
+            headers.extend(body.trailers().await?.unwrap_or_default());
+            Ok(Answer { http: parts.status, headers })
+        };
+        in_time("a call", answer).await
     }
 }
 
