@@ -70,31 +70,14 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(ask: &Ask, caller: &str, credentials: &[&str]) -> Self {
-        let path = match ask {
-            Ask::Door(door) => {
-                return Self::with(door.head(caller), credentials, |one, to| door.put(one, to));
-            }
-            Ask::Introspect { .. } => "/token_authority.v1.TokenAuthorityService/Introspect",
-            Ask::Batch(_) => "/token_authority.v1.TokenAuthorityService/BatchIntrospect",
-            Ask::ExtAuthz => "/envoy.service.auth.v3.Authorization/Check",
-            Ask::WrongSignIn => "/token_authority.v1.SessionService/SignIn",
-            Ask::Check | Ask::Query(_) => "/grpc.health.v1.Health/Check",
+        let head = match ask {
+            Ask::Check | Ask::Query(_) => head("grpc.health.v1.Health/Check", None),
+            Ask::Introspect { .. } => head("token_authority.v1.TokenAuthorityService/Introspect", Some(caller)),
+            Ask::Batch(_) => head("token_authority.v1.TokenAuthorityService/BatchIntrospect", Some(caller)),
+            Ask::ExtAuthz => head("envoy.service.auth.v3.Authorization/Check", Some(caller)),
+            Ask::WrongSignIn => head("token_authority.v1.SessionService/SignIn", Some(caller)),
+            Ask::Door(door) => door.head(caller),
         };
-        let mut head = Request::builder()
-            .method(Method::POST)
-            .version(Version::HTTP_2)
-            .uri(format!("http://authority{path}"))
-            .header("te", "trailers")
-            .header("content-type", "application/grpc")
-            .header("user-agent", "ratios")
-            .header("grpc-timeout", "10S")
-            .body(())
-            .expect("a well-formed request");
-        if !matches!(ask, Ask::Check | Ask::Query(_)) {
-            let bearer = HeaderValue::from_str(&format!("Bearer {caller}")).expect("a credential is ASCII");
-            head.headers_mut().insert("authorization", bearer);
-        }
-
         let max_staleness = match ask {
             Ask::Introspect { max_staleness: seconds @ 1.., .. } => {
                 Some(prost_types::Duration { seconds: i64::from(*seconds), nanos: 0 })
@@ -112,10 +95,9 @@ impl Requests {
             Ask::WrongSignIn => Self::with(head, credentials.iter().enumerate(), |(number, username), to| {
                 messages::put(&messages::wrong_sign_in(number, username), to);
             }),
+            Ask::Door(door) => Self::with(head, credentials, |one, to| door.put(one, to)),
             // As many as there would be of the others.
-            Ask::Check | Ask::Query(_) | Ask::Door(_) => {
-                Self::with(head, 0..credentials.len().max(1), |_, to| messages::put(&(), to))
-            }
+            Ask::Check | Ask::Query(_) => Self::with(head, 0..credentials.len().max(1), |_, to| messages::put(&(), to)),
         }
     }
 
@@ -175,6 +157,22 @@ impl Requests {
         let (parts, body) = connection.send_request(request).await?.into_parts();
         Ok(Reply { http: parts.status, grpc: None, message: body.collect().await?.to_bytes() })
     }
+}
+
+/// What is the same in all calls of a method, and of a caller who shows who it is.
+fn head(method: &str, caller: Option<&str>) -> Request<()> {
+    let mut head = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!("http://authority/{method}"))
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .header("user-agent", "ratios")
+        .header("grpc-timeout", "10S");
+    if let Some(caller) = caller {
+        head = head.header(AUTHORIZATION, format!("Bearer {caller}"));
+    }
+    head.body(()).expect("a well-formed request")
 }
 
 /// A reply, of which no more is looked at than tells whether it is right.

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{TestServer, server::Seen, wait::in_time};
+use super::{
+    TestServer,
+    http1::{self, Answer},
+    server::Seen,
+    wait::in_time,
+};
 
 /// A client of the HTTP port.
 #[derive(Clone)]
@@ -65,21 +67,9 @@ impl Http {
         headers: Headers<'_>,
         body: &str,
     ) -> Reply {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("well-formed");
-        let exchange = async {
-            let (head, body) = sender.send_request(request).await.expect("there is an answer").into_parts();
-            (head, body.collect().await.expect("all of it").to_bytes())
-        };
-        let (head, body) = in_time("an exchange over HTTP", exchange).await;
-        let body = String::from_utf8(body.to_vec()).expect("text");
-        let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
+        let answer = http1::exchange(stream, self.address, method, path, headers, body.as_bytes()).await;
+        let Answer { status, headers, body } = answer.expect("there is an answer");
+        let reply = Reply { status, headers, body: String::from_utf8(body.to_vec()).expect("text") };
         if reply.status >= 300 {
             self.seen.error(format!("{reply:?}"));
         }

@@ -7,7 +7,10 @@ use http::{HeaderMap, Request, header::HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::wait::in_time;
 
@@ -15,7 +18,7 @@ use super::wait::in_time;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -47,6 +50,18 @@ pub(crate) async fn request(
     body: &[u8],
 ) -> Option<Answer> {
     let stream = TcpStream::connect(server).await.expect("somebody listens");
+    exchange(stream, server, method, path, headers, body).await.ok()
+}
+
+/// Makes a request over a connection that was opened already.
+pub(crate) async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, hyper::Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
     tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header(HOST, server.to_string());
@@ -55,9 +70,9 @@ pub(crate) async fn request(
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).expect("well-formed");
     let exchange = async {
-        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     };
     in_time("an exchange over HTTP/1.1", exchange).await
 }
