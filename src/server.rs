@@ -259,11 +259,11 @@ impl Server {
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
         }
-        let (limits, terms) = (grpc::Limits { max_deadline: settings.grpc.max_deadline.0 }, terms(&settings.grpc));
+        let terms = terms(&settings.grpc);
         let service = ServiceBuilder::new()
             .map_request(|request: ::http::Request<Incoming>| request.map(tonic::body::Body::new))
             .option_layer(web::layer(settings.web_origins()?))
-            .layer(grpc::CallLayer::new(limits, calls, sampling))
+            .layer(grpc::CallLayer { max_deadline: settings.grpc.max_deadline.0, calls, sampling })
             .layer(door)
             .service(routes.prepare());
         let grpc = Listener::new(grpc_listener, grpc_tls);

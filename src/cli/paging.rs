@@ -9,8 +9,6 @@ use super::Error;
 /// The most that the server puts on one page.
 const PAGE: usize = 200;
 
-const IN_CIRCLES: &str = "a page names itself as the next one";
-
 /// How much of a list to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct LimitArgs {
@@ -36,8 +34,9 @@ pub(super) async fn each(mut fetch: impl AsyncFnMut(PageRequest) -> Result<Strin
         if next.is_empty() {
             return Ok(());
         }
+        // Otherwise a server that turns in circles would fill this machine.
         if next == page_token {
-            return Err(Error::Reply(IN_CIRCLES));
+            return Err(Error::Reply("a page names itself as the next one"));
         }
         page_token = next;
     }
@@ -52,28 +51,15 @@ pub(super) async fn collect<T>(
 ) -> Result<Vec<T>, Error> {
     let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
     let mut items = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let page_size = PAGE.min(limit - items.len());
-        let request = PageRequest {
-            page_size: i32::try_from(page_size).expect("a page is small"),
-            page_token: page_token.clone(),
-        };
-        let (page, next) = fetch(request).await?;
-        items.extend(page);
-        if items.len() >= limit {
-            items.truncate(limit);
-            return Ok(items);
-        }
-        if next.is_empty() {
-            return Ok(items);
-        }
-        // Otherwise a server that turns in circles would fill this machine.
-        if next == page_token {
-            return Err(Error::Reply(IN_CIRCLES));
-        }
-        page_token = next;
-    }
+    each(async |page| {
+        let page_size = i32::try_from(PAGE.min(limit - items.len())).expect("a page is small");
+        let (more, next) = fetch(PageRequest { page_size, ..page }).await?;
+        items.extend(more);
+        Ok(if items.len() < limit { next } else { String::new() })
+    })
+    .await?;
+    items.truncate(limit);
+    Ok(items)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! programs one line of JSON. A server's words are escaped like any other of
 //! its output.
 
-use std::{collections::BTreeMap, error::Error as StdError};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::client::CallError;
+use crate::{client::CallError, telemetry::told_of};
 
 use super::{
     Error,
@@ -115,24 +115,12 @@ impl<'a> Failure<'a> {
 
 /// The message with its causes, as far as they add anything.
 fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    // A status has been taken apart already; its own text is for debugging.
-    if matches!(error, Error::Call(_)) {
-        if text.is_empty() {
-            "the server gave no message".clone_into(&mut text);
-        }
-        return text;
+    match error {
+        // A status has been taken apart already; its own text is for debugging.
+        Error::Call(call) if call.message.is_empty() => "the server gave no message".to_owned(),
+        Error::Call(call) => call.message.clone(),
+        _ => told_of(error),
     }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn details(call: &CallError) -> Option<String> {

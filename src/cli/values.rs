@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 use serde::{Serialize, Serializer};
 use tonic::Code;
 
-use crate::proto::v1;
+use crate::{proto::v1, telemetry::CallStatus};
 
 /// Reads `90s`, `12h`, `30d`, `1d 12h`, as far as the contract's durations go.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -60,25 +60,7 @@ pub(super) fn seconds(duration: Duration) -> String {
 
 /// gRPC's name of a code.
 pub(super) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+    CallStatus::of(code.into()).name()
 }
 
 /// Which tokens to list.

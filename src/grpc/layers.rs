@@ -13,7 +13,6 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status, body::Body};
-use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -29,35 +28,22 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// layer answers a little earlier, with the right word.
 const HEAD_START: Duration = Duration::from_millis(5);
 
-/// What bounds a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How long it may take, whatever longer time its caller allows.
-    pub max_deadline: Duration,
-}
-
 /// Puts `CallService` around the routes.
 #[derive(Clone, Debug)]
 pub struct CallLayer {
-    limits: Limits,
-    calls: Calls,
-    sampling: Sampling,
-}
-
-impl CallLayer {
-    /// Bounds calls by `limits`, measures them by `calls`, and traces those that
-    /// `sampling` picks.
-    pub fn new(limits: Limits, calls: Calls, sampling: Sampling) -> Self {
-        Self { limits, calls, sampling }
-    }
+    /// How long a call may take, whatever longer time its caller allows.
+    pub max_deadline: Duration,
+    /// Measures calls.
+    pub calls: Calls,
+    /// Picks those that are traced.
+    pub sampling: Sampling,
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> CallService<S> {
-        let Self { limits, calls, sampling } = self.clone();
-        CallService { inner, limits, calls, sampling }
+        CallService { inner, layer: self.clone() }
     }
 }
 
@@ -65,9 +51,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
-    limits: Limits,
-    calls: Calls,
-    sampling: Sampling,
+    layer: CallLayer,
 }
 
 impl<S> Service<http::Request<Body>> for CallService<S>
@@ -86,12 +70,12 @@ where
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let id = RequestId::of(request.headers());
         let path = request.uri().path().trim_start_matches('/');
-        let flight = self.calls.begin(path);
-        let decision = self.sampling.decide(request.headers());
+        let flight = self.layer.calls.begin(path);
+        let decision = self.layer.sampling.decide(request.headers());
         let span = telemetry::call_span(path, flight.method(), &id, &decision);
         let traced = decision.is_traced.then(|| span.clone());
         let introspects = request::asks(request.uri().path()).is_some();
-        let deadline = deadline(request.headers(), self.limits.max_deadline);
+        let deadline = deadline(request.headers(), self.layer.max_deadline);
         request.extensions_mut().insert(id.clone());
         if let Some(credential) = request.headers_mut().get_mut(http::header::AUTHORIZATION) {
             // So that no `Debug` of the headers shows it.
@@ -165,7 +149,7 @@ fn timeout(text: &str) -> Option<Duration> {
 }
 
 fn refusal(code: Code, reason: &str, message: &str) -> http::Response<Body> {
-    Status::with_error_details(code, message, status::info(reason)).into_http()
+    status::plain(code, reason, message).into_http()
 }
 
 /// Gives a refusal of the transport itself, which has no details, the reason

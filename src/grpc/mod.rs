@@ -22,10 +22,7 @@ use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::service::Routes;
 
-pub use self::{
-    layers::{CallLayer, Limits},
-    request::DoorLayer,
-};
+pub use self::{layers::CallLayer, request::DoorLayer};
 use crate::{
     authority::{Authority, Refusals},
     caller::Callers,
@@ -95,7 +92,8 @@ pub fn routes(
     let door = Door { authority, introspector, callers: callers.clone(), proxies: proxies.clone() };
     let tokens = TokenAuthorityServiceServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
     let authorization = AuthorizationServer::new(door.clone()).max_decoding_message_size(max_message_bytes);
-    let layer = DoorLayer::new(callers, proxies, refusals, tokens.clone(), authorization.clone());
+    let layer =
+        DoorLayer { callers, proxies, refusals, introspection: tokens.clone(), authorization: authorization.clone() };
     let mut routes = Routes::builder();
     routes
         .add_service(tokens)

@@ -95,31 +95,20 @@ pub(super) fn visitor<T>(request: &mut Request<T>) -> Result<Visitor, Status> {
 /// Puts `DoorService` around the routes.
 #[derive(Clone, Debug)]
 pub struct DoorLayer {
-    callers: Callers,
-    proxies: Arc<TrustedProxies>,
-    refusals: Refusals,
-    introspection: Introspection,
-    authorization: Authorization,
-}
-
-impl DoorLayer {
-    pub(super) fn new(
-        callers: Callers,
-        proxies: Arc<TrustedProxies>,
-        refusals: Refusals,
-        introspection: Introspection,
-        authorization: Authorization,
-    ) -> Self {
-        Self { callers, proxies, refusals, introspection, authorization }
-    }
+    pub(super) callers: Callers,
+    pub(super) proxies: Arc<TrustedProxies>,
+    pub(super) refusals: Refusals,
+    // Two of the inner routes. Whoever is let in at once goes straight to them: most
+    // calls do, and the way over all routes costs each of them.
+    pub(super) introspection: Introspection,
+    pub(super) authorization: Authorization,
 }
 
 impl<S> Layer<S> for DoorLayer {
     type Service = DoorService<S>;
 
     fn layer(&self, inner: S) -> DoorService<S> {
-        let Self { callers, proxies, refusals, introspection, authorization } = self.clone();
-        DoorService { inner, callers, proxies, refusals, introspection, authorization }
+        DoorService { inner, layer: self.clone() }
     }
 }
 
@@ -132,13 +121,7 @@ pub(super) type Authorization = AuthorizationServer<Door>;
 #[derive(Clone, Debug)]
 pub struct DoorService<S> {
     inner: S,
-    callers: Callers,
-    proxies: Arc<TrustedProxies>,
-    refusals: Refusals,
-    // Two of the inner routes. Whoever is let in at once goes straight to them: most
-    // calls do, and the way over all routes costs each of them.
-    introspection: Introspection,
-    authorization: Authorization,
+    layer: DoorLayer,
 }
 
 impl<S> Service<http::Request<Body>> for DoorService<S>
@@ -160,16 +143,20 @@ where
             return Box::pin(self.inner.call(request));
         }
         let operation = asks(path);
-        let call = Call { address: address(&request, &self.proxies), request_id: request_id(&request) };
+        let call = Call { address: address(&request, &self.layer.proxies), request_id: request_id(&request) };
         let at_once = operation.and_then(|operation| {
             let certificate = certificate(&request).map(Arc::as_ref);
-            self.callers.admit_at_once(presented(request.headers(), certificate), &call, operation)
+            self.layer.callers.admit_at_once(presented(request.headers(), certificate), &call, operation)
         });
         match at_once {
             Some(Ok((visitor, place))) => {
                 let is_check = path == CHECK;
                 request.extensions_mut().insert(visitor);
-                let answer = if is_check { self.authorization.call(request) } else { self.introspection.call(request) };
+                let answer = if is_check {
+                    self.layer.authorization.call(request)
+                } else {
+                    self.layer.introspection.call(request)
+                };
                 Box::pin(async move {
                     let Ok(response) = answer.await;
                     // It was taken until now.
@@ -182,7 +169,7 @@ where
                 // What was polled ready is used; the clone stays behind.
                 let not_ready = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, not_ready);
-                let (callers, refusals) = (self.callers.clone(), self.refusals.clone());
+                let (callers, refusals) = (self.layer.callers.clone(), self.layer.refusals.clone());
                 let mut attempt = Attempt::of(path, &call);
                 Box::pin(async move {
                     let response = match recognize(&callers, &mut request, call, operation).await {

@@ -60,8 +60,15 @@ fn info_with(reason: &str, metadata: impl IntoIterator<Item = (&'static str, Str
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
-fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
+pub(super) fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, info(reason))
+}
+
+/// For a caller that may try again after a while.
+fn later(code: Code, reason: &str, message: impl Into<String>, retry_after: Duration) -> Status {
+    let mut details = info(reason);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(code, message, details)
 }
 
 /// A call that goes no further.
@@ -76,9 +83,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::NotPermitted(_) => not_permitted(),
         Refusal::TooManyCalls { retry_after } => {
-            let mut details = info("TOO_MANY_CALLS");
-            details.set_retry_info(Some(*retry_after));
-            Status::with_error_details(Code::ResourceExhausted, refusal.to_string(), details)
+            later(Code::ResourceExhausted, "TOO_MANY_CALLS", refusal.to_string(), *retry_after)
         }
         Refusal::Fault(fault) => no_answer(fault),
     }
@@ -125,16 +130,12 @@ pub(super) fn not_answered_in_time() -> Status {
 }
 
 fn cannot_answer(reason: &str) -> Status {
-    let mut details = info(reason);
-    details.set_retry_info(Some(RETRY_AFTER_FAULT));
-    Status::with_error_details(Code::Unavailable, "the service cannot answer now", details)
+    later(Code::Unavailable, reason, "the service cannot answer now", RETRY_AFTER_FAULT)
 }
 
 /// A key that other servers have, or that is about to be there.
 fn key_missing(reason: &str, message: String) -> Status {
-    let mut details = info(reason);
-    details.set_retry_info(Some(RETRY_AFTER_FAULT));
-    Status::with_error_details(Code::Unavailable, message, details)
+    later(Code::Unavailable, reason, message, RETRY_AFTER_FAULT)
 }
 
 /// Too much to hash at once.
@@ -143,9 +144,7 @@ pub(super) fn too_busy(busy: Busy) -> Status {
 }
 
 fn too_busy_with(message: String, retry_after: Duration) -> Status {
-    let mut details = info("TOO_BUSY");
-    details.set_retry_info(Some(retry_after));
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    later(Code::ResourceExhausted, "TOO_BUSY", message, retry_after)
 }
 
 /// The first few: a status travels in headers, which clients bound.
@@ -210,9 +209,7 @@ impl From<Error> for Status {
             Error::SessionNotFound => plain(Code::NotFound, "SESSION_NOT_FOUND", message),
             Error::BadCredentials => plain(Code::Unauthenticated, "BAD_CREDENTIALS", message),
             Error::TooManyAttempts { retry_after } => {
-                let mut details = info("TOO_MANY_ATTEMPTS");
-                details.set_retry_info(Some(retry_after));
-                Status::with_error_details(Code::ResourceExhausted, message, details)
+                later(Code::ResourceExhausted, "TOO_MANY_ATTEMPTS", message, retry_after)
             }
             Error::AccountSuspended => plain(Code::PermissionDenied, "ACCOUNT_SUSPENDED", message),
             Error::UnknownScopes(scopes) => {

@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    extract::{FromRef, State},
+    extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
@@ -20,18 +20,6 @@ struct Told {
     meters: Meters,
 }
 
-impl FromRef<Told> for watch::Receiver<bool> {
-    fn from_ref(told: &Told) -> Self {
-        told.ready.clone()
-    }
-}
-
-impl FromRef<Told> for Meters {
-    fn from_ref(told: &Told) -> Self {
-        told.meters.clone()
-    }
-}
-
 /// Open to all. `ready` tells whether the service answers.
 pub(super) fn routes(ready: watch::Receiver<bool>, meters: Meters) -> Router {
     Router::new()
@@ -47,14 +35,14 @@ async fn healthz() -> &'static str {
 }
 
 /// The service can answer: the database does.
-async fn readyz(State(ready): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
-    if *ready.borrow() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+async fn readyz(State(told): State<Told>) -> (StatusCode, &'static str) {
+    if *told.ready.borrow() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
 /// What is measured.
-async fn metrics(State(meters): State<Meters>) -> impl IntoResponse {
-    match meters.prometheus() {
-        Ok(told) => (StatusCode::OK, [(CONTENT_TYPE, TEXT)], told),
+async fn metrics(State(told): State<Told>) -> impl IntoResponse {
+    match told.meters.prometheus() {
+        Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, TEXT)], text),
         Err(error) => {
             tracing::error!(error = told_of(&error), "metrics cannot be told");
             (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, TEXT)], "metrics cannot be told\n".to_owned())

@@ -85,11 +85,7 @@ pub(super) async fn serve<S, B>(
     let shared = Shared { service, http: Arc::new(http), terms, stop: stop.clone() };
     let connections = TaskTracker::new();
     let mut handshakes = Handshakes::default();
-    loop {
-        let (stream, address) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
+    while let Some((stream, address)) = stop.run_until_cancelled(listener.accept()).await {
         let shared = shared.clone();
         let Some(tls) = listener.tls() else {
             connections.spawn(shared.connection(stream, peer(address, None), std::future::pending()));

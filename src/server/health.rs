@@ -62,11 +62,7 @@ pub(super) async fn watch(
     let mut answered = *board.ready.borrow();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = leaving.cancelled() => break,
-            _ = ticks.tick() => {}
-        }
+    while leaving.run_until_cancelled(ticks.tick()).await.is_some() {
         let answer = ask(&store).await;
         match (answered, &answer) {
             (true, Err(error)) => {

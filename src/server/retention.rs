@@ -16,11 +16,7 @@ use crate::{
 pub(super) async fn run(store: Store, retention: Retention, sign_in_window: Duration, stop: CancellationToken) {
     let mut ticks = interval(retention.interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = store.purge_attempts(sign_in_window).await {
             let error = told_of(&error);
             tracing::warn!(error, "removing what was counted of sign-ins failed");

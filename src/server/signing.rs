@@ -53,11 +53,7 @@ pub(super) async fn ensure(store: &Store, keys: &Keys, lifetime: Duration, age: 
 pub(super) async fn follow(store: Store, keys: Arc<KeysAtHand>, lifetime: Duration, age: Age, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let at_hand = keys.now().clone();
         let (database, age) = (store.clone(), age.clone());
         let looked = store.change(async move { ensure(&database, &at_hand, lifetime, &age).await });

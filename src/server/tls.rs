@@ -112,11 +112,7 @@ impl Tls {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut trouble = Trouble::default();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             match self.look_again().await {
                 Ok(()) => trouble = Trouble::default(),
                 Err(error) => trouble.tell(self.files.listener(), &error),

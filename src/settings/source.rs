@@ -15,7 +15,7 @@ pub struct Flags {
     /// `--data-dir`
     pub data_dir: Option<PathBuf>,
     /// `--database-url`
-    pub database_url: Option<String>,
+    pub database_url: Option<DatabaseUrl>,
     /// `--grpc-listen`
     pub grpc_listen: Option<SocketAddr>,
     /// `--http-listen`
@@ -124,8 +124,8 @@ impl Settings {
         if let Some(data_dir) = data_dir {
             self.data_dir = data_dir;
         }
-        if let Some(url) = database_url {
-            self.database.url = Some(DatabaseUrl::new(url));
+        if database_url.is_some() {
+            self.database.url = database_url;
         }
         if let Some(listen) = grpc_listen {
             self.grpc.listen = listen;

@@ -61,6 +61,8 @@ async fn both_ports_serve_tls() {
     let agreed = authority.connect(grpc, None).await.unwrap();
     assert_eq!(agreed.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(authority.alert(server.server.http_address(), None).await, AlertDescription::NoApplicationProtocol);
+    // It would not answer that the server goes, and keep it waiting.
+    drop(agreed);
     server.end().await;
 }
 

@@ -65,6 +65,8 @@ async fn who_says_nothing_is_not_kept_and_who_is_slow_is() {
         let read = timeout(PATIENCE, slow.read_buf(&mut heard)).await.expect("it answers").unwrap();
         assert_ne!(read, 0, "the slow one was closed");
     }
+    // It would not answer that the server goes, and keep it waiting.
+    drop(slow);
     server.end().await;
 }
 

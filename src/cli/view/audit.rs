@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{cli::values::Time, proto::v1};
 
-use super::{Listing, View};
+use super::{Listing, View, or};
 
 /// An event of the audit trail, as the contract's message has it.
 #[derive(Debug, Serialize)]
@@ -107,7 +107,7 @@ impl View for AuditEventsListed {
         let mut listing = Listing::new(["TIME", "ACTOR", "FROM", "ACTION", "TARGET", "ACCOUNT", "OUTCOME"]);
         for event in &self.events {
             listing.row([
-                &event.event_time.map(|time| time.to_string()).unwrap_or_default(),
+                &or(event.event_time, ""),
                 &event.actor,
                 &event.actor_address,
                 &event.action,

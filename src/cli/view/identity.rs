@@ -7,7 +7,7 @@ use crate::{
     proto::v1,
 };
 
-use super::{AccountView, Card, View};
+use super::{AccountView, Card, View, or};
 
 /// `auth status`.
 #[derive(Debug, Serialize)]
@@ -44,7 +44,6 @@ impl From<v1::WhoAmIResponse> for Identity {
 
 impl View for Identity {
     fn table(&self) -> String {
-        let expiry = self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string());
         let card = match &self.account {
             Some(account) => account.card().field("Scopes", &self.scopes.join(" ")),
             None => Card::new().field("Service roles", &self.service_roles.join(" ")),
@@ -54,6 +53,6 @@ impl View for Identity {
         } else {
             card.field("Certificate", &self.certificate_san)
         };
-        card.field("Label", &self.label).field("Expires", &expiry).render()
+        card.field("Label", &self.label).field("Expires", &or(self.expire_time, "never")).render()
     }
 }

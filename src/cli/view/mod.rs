@@ -25,7 +25,7 @@ use std::fmt::{self, Write as _};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::domain::text::is_invisible;
+use crate::{cli::values::Time, domain::text::is_invisible};
 
 pub(super) use self::{
     account::{AccountDeleted, AccountShown, AccountView, AccountsListed, PasswordSet},
@@ -53,6 +53,11 @@ pub(super) trait View: Serialize {
         let plain = serde_json::to_string_pretty(self).map(Zeroizing::new);
         escape_json(&plain.expect("views are plain structs with text keys"))
     }
+}
+
+/// A time, or what there is to say instead.
+fn or(time: Option<Time>, none: &str) -> String {
+    time.map_or_else(|| none.to_owned(), |time| time.to_string())
 }
 
 /// A new secret and the record that it belongs to.

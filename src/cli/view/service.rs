@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    Card, Listing, Record, View,
+    Card, Listing, Record, View, or,
     token::{SecretView, with_secrets},
 };
 
@@ -68,20 +68,6 @@ impl From<v1::ServiceCredential> for ServiceCredentialView {
     }
 }
 
-impl ServiceCredentialView {
-    fn expiry(&self) -> String {
-        self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-    }
-
-    fn last_used(&self) -> String {
-        self.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-    }
-
-    fn revoked(&self) -> String {
-        self.revoke_time.map(|time| time.to_string()).unwrap_or_default()
-    }
-}
-
 /// `service revoke`, and what a new secret is minted for.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ServiceCredentialShown {
@@ -101,10 +87,10 @@ impl View for ServiceCredentialShown {
             .field("Hint", &credential.hint)
             .maybe("Created", credential.create_time)
             .field("Created by", &credential.created_by)
-            .field("Expires", &credential.expiry())
+            .field("Expires", &or(credential.expire_time, "never"))
             .maybe("Rotated", credential.rotate_time)
             .maybe("Revoked", credential.revoke_time)
-            .field("Last used", &credential.last_used());
+            .field("Last used", &or(credential.last_used_time, "never"));
         with_secrets(card, &credential.secrets).render()
     }
 }
@@ -129,9 +115,9 @@ impl View for ServiceCredentialsListed {
                 &credential.credential_id,
                 &credential.name,
                 &credential.roles.join(" "),
-                &credential.expiry(),
-                &credential.revoked(),
-                &credential.last_used(),
+                &or(credential.expire_time, "never"),
+                &or(credential.revoke_time, ""),
+                &or(credential.last_used_time, "never"),
                 &credential.hint,
             ]);
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{cli::values::Time, proto::v1};
 
-use super::{Card, Listing, View};
+use super::{Card, Listing, View, or};
 
 /// A desktop session, as the contract's message has it.
 #[derive(Debug, Serialize)]
@@ -63,7 +63,6 @@ pub(in crate::cli) struct SessionsListed {
 
 impl View for SessionsListed {
     fn table(&self) -> String {
-        let or = |time: Option<Time>, none: &str| time.map_or_else(|| none.to_owned(), |time| time.to_string());
         let mut listing =
             Listing::new(["SESSION", "DEVICE", "PLATFORM", "VERSION", "CREATED", "LAST SEEN", "EXPIRES", "SIGNED OUT"]);
         for session in &self.sessions {

@@ -7,7 +7,7 @@ use crate::{
     proto::v1,
 };
 
-use super::{Card, Listing, Record, View};
+use super::{Card, Listing, Record, View, or};
 
 /// A token, as the contract's message has it.
 #[derive(Debug, Serialize)]
@@ -121,18 +121,6 @@ impl TokenView {
         if self.inherits_permissions { "(inherits)".to_owned() } else { self.scopes.join(" ") }
     }
 
-    fn created(&self) -> String {
-        self.create_time.map(|time| time.to_string()).unwrap_or_default()
-    }
-
-    fn expiry(&self) -> String {
-        self.expire_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-    }
-
-    fn last_used(&self) -> String {
-        self.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-    }
-
     fn networks(&self) -> String {
         if self.allowed_cidrs.is_empty() { "any".to_owned() } else { self.allowed_cidrs.join(" ") }
     }
@@ -148,11 +136,11 @@ impl TokenView {
             .field("Hint", &self.hint)
             .maybe("Created", self.create_time)
             .field("Created by", &self.created_by)
-            .field("Expires", &self.expiry())
+            .field("Expires", &or(self.expire_time, "never"))
             .maybe("Rotated", self.rotate_time)
             .maybe("Revoked", self.revoke_time)
             .maybe("Reason", self.revocation_reason.as_ref())
-            .field("Last used", &self.last_used())
+            .field("Last used", &or(self.last_used_time, "never"))
             .field("Last used from", &self.last_used_ip)
             .field("Uses", &self.use_count.to_string());
         let card = if self.imported { card.field("Imported", "yes") } else { card };
@@ -208,9 +196,9 @@ impl View for TokensListed {
                 &token.label,
                 &token.state,
                 &token.rights(),
-                &token.created(),
-                &token.expiry(),
-                &token.last_used(),
+                &or(token.create_time, ""),
+                &or(token.expire_time, "never"),
+                &or(token.last_used_time, "never"),
                 &token.hint,
             ]);
         }

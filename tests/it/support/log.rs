@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -16,7 +16,7 @@ pub(crate) fn keep() {
         let filter = EnvFilter::new(
             "debug,token_authority=trace,token_authority::traced=off,sea_orm=warn,h2=info,hyper=info,tower=info",
         );
-        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Keeper);
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Keeper);
         tracing_subscriber::registry().with(filter).with(lines).init();
     });
 }
@@ -50,13 +50,5 @@ impl Write for Keeper {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Keeper {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        Self
     }
 }
