@@ -327,29 +327,28 @@ impl Server {
             (&mut self.grpc).await?;
             Ok((&mut self.http).await?)
         };
-        if let Ok(result) = tokio::time::timeout(SHUTDOWN_GRACE, both).await {
-            self.following.abort();
-            self.uses.end().await;
-            self.refusals.end().await;
-            self.meters.end(LAST_WORD).await;
-            drop(self.measured);
-            self.store.close().await;
+        let ended = tokio::time::timeout(SHUTDOWN_GRACE, both).await;
+        if ended.is_err() {
+            tracing::warn!("calls in flight took too long, and were dropped");
+            self.grpc.abort();
+            self.http.abort();
+        }
+        self.following.abort();
+        // Each is bounded: side by side, so that whoever ends this process by force does
+        // not come before the last of them (docs/decisions/0037-ending.md).
+        tokio::join!(self.uses.end(), self.refusals.end());
+        let told = async {
             if let Some(stream) = self.audit_stream {
                 stream.end().await;
             }
-            return result;
+        };
+        tokio::join!(self.meters.end(LAST_WORD), told);
+        drop(self.measured);
+        // What was dropped may hold connections still.
+        if ended.is_ok() {
+            self.store.close().await;
         }
-        tracing::warn!("calls in flight took too long, and were dropped");
-        self.grpc.abort();
-        self.http.abort();
-        self.following.abort();
-        self.uses.end().await;
-        self.refusals.end().await;
-        self.meters.end(LAST_WORD).await;
-        if let Some(stream) = self.audit_stream {
-            stream.end().await;
-        }
-        Ok(())
+        ended.unwrap_or(Ok(()))
     }
 
     /// Finishes what is in flight and ends.

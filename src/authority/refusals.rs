@@ -1,6 +1,7 @@
 //! What was tried and refused? Told to the audit trail too, but counted first:
 //! those alike become one row an interval, and those of too many kinds are told
-//! apart by what and why alone, so that a flood of them fills no disk.
+//! apart by less, so that a flood of them fills no disk. Each caller has a share of
+//! its own: none hides what others try.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,14 @@ use crate::{
     store::{self, Event, Refusal, Snapshot, Store},
 };
 
-/// So many kinds of refusals are told apart in an interval.
-const MAX_KINDS: usize = 64;
+/// So many kinds of one caller's refusals are told apart in an interval by all that
+/// there is to tell.
+const DETAILED: usize = 8;
+/// So many of one caller's in all: those beyond [`DETAILED`] by who, what and why.
+const EACH: usize = 16;
+/// So many of all callers together; what is beyond, or beyond [`EACH`], by what and
+/// why alone.
+const MAX_KINDS: usize = 128;
 
 /// A change that was refused.
 #[derive(Clone, Debug)]
@@ -54,7 +61,8 @@ struct Kind {
 struct Who {
     actor: Option<String>,
     account_id: Option<AccountId>,
-    // Whoever has one address has many of its network.
+    // Whoever has one address has many of its network. None also where several are
+    // counted together, and likewise below.
     network: Option<Network>,
     target: Option<Target>,
 }
@@ -103,13 +111,42 @@ impl Refusals {
         written
     }
 
-    fn add(&self, mut kind: Kind, counted: Counted) {
+    fn add(&self, kind: Kind, counted: Counted) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains_key(&kind) && all.len() >= MAX_KINDS {
-            kind.who = None;
-        }
         let count = counted.count;
+        let kind = kind.fitting(&all);
         all.entry(kind).and_modify(|known| known.count += count).or_insert(counted);
+    }
+}
+
+impl Kind {
+    /// This one, or what there is room for instead.
+    fn fitting(self, all: &HashMap<Self, Counted>) -> Self {
+        let Some(who) = &self.who else {
+            return self;
+        };
+        let told_apart = || all.keys().filter_map(|kind| kind.who.as_ref());
+        let theirs = told_apart().filter(|other| other.shares_with(who)).count();
+        let is_room = told_apart().count() < MAX_KINDS;
+        if all.contains_key(&self) || (is_room && theirs < DETAILED) {
+            return self;
+        }
+        let vague = Self { who: Some(Who { network: None, target: None, ..who.clone() }), ..self.clone() };
+        if all.contains_key(&vague) || (is_room && theirs < EACH) {
+            return vague;
+        }
+        Self { who: None, ..self }
+    }
+}
+
+impl Who {
+    /// Whether both have one share: all that an account holds, each service, and
+    /// together whoever is unknown.
+    fn shares_with(&self, other: &Self) -> bool {
+        match (&self.account_id, &other.account_id) {
+            (None, None) => self.actor == other.actor,
+            (one, other) => one == other,
+        }
     }
 }
 
@@ -133,7 +170,7 @@ async fn event(snapshot: &Snapshot, kind: Kind, counted: Counted) -> Result<Even
     let Kind { action, reason, who } = kind;
     let Counted { count, address, request_id } = counted;
     let refusal = Some(Refusal { reason, count });
-    let Some(Who { actor, account_id, network: _, target }) = who else {
+    let Some(Who { actor, account_id, network, target }) = who else {
         let actor = "several".to_owned();
         return Ok(Event { refusal, ..Event::new(actor, action, String::new()) });
     };
@@ -144,7 +181,7 @@ async fn event(snapshot: &Snapshot, kind: Kind, counted: Counted) -> Result<Even
         Some(Target::Account(_)) | None => (String::new(), None),
     };
     Ok(Event {
-        actor_address: address.map(|address| address.to_string()),
+        actor_address: network.and(address).map(|address| address.to_string()),
         account_id: named.or(account_id).map(|id| id.to_string()),
         request_id: Some(request_id.to_string()),
         refusal,
@@ -189,5 +226,40 @@ mod tests {
         let all = refusals.0.lock().expect("nobody panicked");
         assert_eq!(all.len(), MAX_KINDS + 1);
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 10_000);
+    }
+
+    fn naming(actor: &str, account: Option<&str>, target: usize) -> RefusedChange {
+        RefusedChange {
+            account_id: account.map(|id| id.parse().expect("an id")),
+            unverified_target: Some(format!("account-{target}")),
+            ..refused(actor)
+        }
+    }
+
+    #[test]
+    fn nobody_hides_what_others_try() {
+        let refusals = Refusals::default();
+        for number in 0..1_000 {
+            // Whatever it names, and with however many tokens.
+            refusals.note(naming("service:loud", None, number));
+            refusals.note(naming(&format!("token:{number}"), Some("loud"), number));
+        }
+        refusals.note(naming("service:quiet", None, 7));
+        refusals.note(naming("token:quiet", Some("quiet"), 7));
+
+        let all = refusals.0.lock().expect("nobody panicked");
+        assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 2_002);
+        let told = |is_one: &dyn Fn(&Who) -> bool| {
+            all.keys().filter_map(|kind| kind.who.as_ref()).filter(|who| is_one(who)).count()
+        };
+        let quiet = |who: &Who| who.actor.as_ref().is_some_and(|actor| actor.ends_with(":quiet"));
+        assert_eq!(told(&|who| quiet(who) && who.target.is_some()), 2, "they are told of in full");
+        assert_eq!(told(&|who| !quiet(who) && who.target.is_some()), 2 * DETAILED);
+        let service = Kind {
+            who: Some(Who { actor: Some("service:loud".to_owned()), account_id: None, network: None, target: None }),
+            action: "token.issue",
+            reason: "NOT_PERMITTED".to_owned(),
+        };
+        assert_eq!(all[&service].count, 1_000 - DETAILED as u64, "who it was is told all the same");
     }
 }

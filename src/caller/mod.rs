@@ -161,16 +161,17 @@ impl Callers {
         inquiries: &[Inquiry],
     ) -> Result<(Permit, Vec<Result<Verdict, Busy>>), Refusal> {
         let answered = self.introspector.introspect(visitor, inquiries).await?;
-        let Answered { caller, verdicts } = answered.map_err(Refusal::BadCredential)?;
+        let Answered { caller, verdicts } = answered.map_err(bad_credential(visitor.call()))?;
         Ok((caller.permit(operation)?, verdicts))
     }
 
     /// Confirms a visitor.
     pub async fn confirm(&self, visitor: &Visitor) -> Result<Caller, Refusal> {
-        self.introspector.confirm(visitor).await?.map_err(Refusal::BadCredential)
+        self.introspector.confirm(visitor).await?.map_err(bad_credential(visitor.call()))
     }
 
     async fn authenticate(&self, presented: Presented<'_>, call: Call) -> Result<Caller, Refusal> {
+        let bad_credential = bad_credential(&call);
         let authenticated = match presented {
             Presented::Nothing => return Err(Refusal::NoCredential),
             Presented::Bearer(unverified) => self.introspector.authenticate(unverified, call).await?,
@@ -182,7 +183,7 @@ impl Callers {
                 self.introspector.confirm_named(caller).await?
             }
         };
-        authenticated.map_err(Refusal::BadCredential)
+        authenticated.map_err(bad_credential)
     }
 
     fn place(&self, caller: &Caller) -> Result<Place, Refusal> {
@@ -191,5 +192,14 @@ impl Callers {
 
     fn take(&self, who: Who) -> Result<Place, Refusal> {
         self.places.take(who).ok_or(Refusal::TooManyCalls { retry_after: RETRY_AFTER })
+    }
+}
+
+/// Refuses a caller whose credential is not good. The log has where it calls from.
+fn bad_credential(call: &Call) -> impl FnOnce(InactiveReason) -> Refusal + use<> {
+    let from = call.address;
+    move |reason| {
+        tracing::info!(?reason, from = from.map(tracing::field::display), "a caller's credential is not good");
+        Refusal::BadCredential(reason)
     }
 }

@@ -77,10 +77,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         Refusal::NoCredential => {
             plain(Code::Unauthenticated, "CREDENTIAL_REQUIRED", "a credential is wanted: authorization: Bearer …")
         }
-        Refusal::BadCredential(reason) => {
-            tracing::info!(?reason, "a caller's credential is not good");
-            bad_credential()
-        }
+        Refusal::BadCredential(_) => bad_credential(),
         Refusal::NotPermitted(_) => not_permitted(),
         Refusal::TooManyCalls { retry_after } => {
             later(Code::ResourceExhausted, "TOO_MANY_CALLS", refusal.to_string(), *retry_after)

@@ -104,10 +104,7 @@ impl From<Refusal> for Trouble {
             Refusal::NoCredential => {
                 Self::new(StatusCode::UNAUTHORIZED, "CREDENTIAL_REQUIRED", "a credential is wanted")
             }
-            Refusal::BadCredential(reason) => {
-                tracing::info!(?reason, "a caller's credential is not good");
-                Self::bad_credential()
-            }
+            Refusal::BadCredential(_) => Self::bad_credential(),
             Refusal::NotPermitted(_) => Self::not_permitted(),
             Refusal::TooManyCalls { retry_after } => {
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CALLS", refusal.to_string(), retry_after)

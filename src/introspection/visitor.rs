@@ -30,6 +30,14 @@ impl Visitor {
         Self::of(caller, false)
     }
 
+    /// How it calls.
+    pub fn call(&self) -> &Call {
+        match &self.0 {
+            Who::Holder { call, .. } => call,
+            Who::Named(caller) => &caller.call,
+        }
+    }
+
     /// Who was authenticated for this call already.
     pub fn recognized(caller: Caller) -> Self {
         Self::of(caller, true)

@@ -58,6 +58,7 @@ on_both_databases!(
     what_cannot_be_told_is_not_done,
     nobody_changes_what_was_told,
     what_is_past_its_retention_is_removed_and_that_is_told,
+    the_setting_says_how_long_events_stay,
 );
 
 async fn a_change_tells_who_from_where_on_what_and_why(backend: Backend) {
@@ -207,6 +208,7 @@ async fn what_was_refused_last_is_told_at_the_end(backend: Backend) {
     }
     assert_eq!(database.count("audit_events WHERE refusal IS NOT NULL").await, 0, "the interval is a minute");
     server.end().await;
+    assert_eq!(database.count("audit_events WHERE refusal IS NOT NULL").await, 1, "those alike are one row");
     assert_eq!(database.scalar("SELECT sum(count) FROM audit_events WHERE refusal IS NOT NULL").await, "3");
 }
 
@@ -294,6 +296,20 @@ async fn what_is_past_its_retention_is_removed_and_that_is_told(backend: Backend
     assert_eq!((left.as_str(), database.count("audit_events").await), ("audit.purge", 1));
     let removed = database.scalar("SELECT detail FROM audit_events").await;
     assert_eq!(removed, format!(r#"{{"removed":{told}}}"#));
+}
+
+async fn the_setting_says_how_long_events_stay(backend: Backend) {
+    let server = TestServer::configured(backend, None, |settings| {
+        settings.retention.audit = Span(Duration::from_secs(1));
+        settings.retention.interval = Span(Duration::from_millis(100));
+    })
+    .await;
+    let admin = server.admin().await;
+    let issued = admin.issue("ada", "laptop", &[]).await;
+    let events = "audit_events WHERE action = 'token.issue'";
+    until("its event is removed", async || server.database.count(events).await == 0).await;
+    assert!(admin.introspect(&issued.secret).await.active);
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

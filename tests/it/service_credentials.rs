@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use token_authority::{
     domain::credential::Kind,
     proto::v1::{
@@ -12,10 +13,11 @@ use token_authority::{
 use tonic::Code;
 
 use crate::support::{
-    Actor, Backend, TestServer, assert_refused,
+    Actor, Backend, Process, TestServer, assert_refused,
     calls::{assert_without, question, service_request, span, texts},
     forge,
     refusal::assert_field_refused,
+    wait::until,
 };
 
 on_both_databases!(
@@ -317,4 +319,27 @@ async fn of_two_administrators_who_end_each_other_one_stays(backend: Backend) {
     let staying = if ended[0] { &first } else { &second };
     assert_eq!(names(staying, false).await.len(), 1);
     server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_tells_where_a_credential_that_is_not_good_came_from() {
+    let server = Process::start(&Backend::Sqlite.database());
+    let bad = || server.logged("a caller's credential is not good");
+    let stranger = server.actor("dt_nonsense").await;
+    for calls in 1..=2 {
+        // What is confirmed with its question is refused elsewhere than what is not.
+        let refused = if calls == 1 {
+            stranger.try_introspect(question("x", &[])).await.map(drop)
+        } else {
+            stranger.who_am_i().await.map(drop)
+        };
+        assert_refused(refused, Code::Unauthenticated, "CREDENTIAL_INVALID");
+        until("the log tells of it", async || bad().len() == calls).await;
+    }
+    assert!(
+        bad().iter().all(|line| (&line["from"], &line["reason"]) == (&json!("127.0.0.1"), &json!("Malformed"))),
+        "{:?}",
+        bad()
+    );
+    assert!(server.terminate().success());
 }

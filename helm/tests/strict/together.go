@@ -164,9 +164,9 @@ func (pod podOf) problems() (problems []string) {
 	return problems
 }
 
-// The server finishes calls in flight within 30 seconds (SHUTDOWN_GRACE in
-// src/server.rs) of the signal, which comes after the sleep.
-const shutdownGrace = 30
+// The server ends within so many seconds of the signal, which comes after the
+// sleep (docs/decisions/0037-ending.md).
+const shutdownGrace = 50
 
 func endsInTime(server *appsv1.Deployment) (problems []string) {
 	pod := server.Spec.Template.Spec
@@ -174,7 +174,7 @@ func endsInTime(server *appsv1.Deployment) (problems []string) {
 	if lifecycle := pod.Containers[0].Lifecycle; lifecycle != nil && lifecycle.PreStop != nil && lifecycle.PreStop.Sleep != nil {
 		sleep = lifecycle.PreStop.Sleep.Seconds
 	}
-	if pod.TerminationGracePeriodSeconds == nil || *pod.TerminationGracePeriodSeconds <= sleep+shutdownGrace {
+	if pod.TerminationGracePeriodSeconds == nil || *pod.TerminationGracePeriodSeconds < sleep+shutdownGrace {
 		problems = append(problems, "is killed before it could finish")
 	}
 	embedded := false

@@ -47,8 +47,11 @@
 {{- fail "podDisruptionBudget would let no pod go, and no node could be drained" }}
 {{- end }}
 {{- end }}
-{{- if le (int $values.shutdown.graceSeconds) 30 }}
-{{- fail "shutdown.graceSeconds has to be above 30: so long the server finishes calls in flight" }}
+{{- if and (include "token-authority.several" .) (eq (int $values.shutdown.preStopSeconds) 0) }}
+{{- fail "shutdown.preStopSeconds is 0: balancers would send calls to a pod that has ended, while another could take them; set some seconds" }}
+{{- end }}
+{{- if lt (int $values.shutdown.graceSeconds) 50 }}
+{{- fail "shutdown.graceSeconds has to be at least 50: the server finishes calls in flight for 30, and then writes down what it counted" }}
 {{- end }}
 {{- include "token-authority.refuseOwnSettings" . }}
 {{- end }}
