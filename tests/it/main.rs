@@ -61,6 +61,7 @@ mod keys;
 mod keys_commands;
 mod keys_replicas;
 mod metrics;
+mod migrations;
 mod paging;
 mod permissions;
 mod policy;
