@@ -88,9 +88,14 @@ fn read_value(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     match parsed {
         Some(
-            value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) | Value::String(_)),
+            value @ (Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Array(_)
+            | Value::Table(_)
+            | Value::String(_)),
         ) => value,
-        Some(Value::Float(_) | Value::Datetime(_)) | None => Value::String(text.to_owned()),
+        Some(Value::Datetime(_)) | None => Value::String(text.to_owned()),
     }
 }
 

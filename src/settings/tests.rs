@@ -41,11 +41,13 @@ fn every_kind_of_value_comes_from_the_environment() {
             ("TOKEN_AUTHORITY__TOKENS__DEFAULT_LIFETIME", "30days"),
             ("TOKEN_AUTHORITY__POLICY__VERSION", "1"),
             ("TOKEN_AUTHORITY__POLICY__PLANS", "[{ name = 'PRO', max_tokens = 10 }]"),
+            ("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "0.25"),
             ("TOKEN_AUTHORITY__DATA_DIR", "/var/lib/x"),
         ],
         &Flags::default(),
     )
     .expect("valid");
+    assert_eq!(settings.telemetry.sample_ratio.to_bits(), 0.25_f64.to_bits());
     assert_eq!(settings.credentials.bcrypt_cost, 4);
     assert!(settings.database.migrate_on_start);
     assert_eq!(settings.policy.plans[0].max_tokens, Some(10));

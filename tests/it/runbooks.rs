@@ -47,7 +47,7 @@ async fn an_embedded_database_is_backed_up_and_restored() {
     let kept = admin.issue("ada", "kept", &["read"]).await;
     let revoked = admin.issue("ada", "revoked since", &[]).await;
 
-    runbook.next(&mut host);
+    runbook.next_twice(&mut host);
     assert_eq!(fs::metadata(host.backups().join("tokens.db")).unwrap().permissions().mode() & 0o777, 0o600);
     admin.revoke(&revoked.token.token_id).await.unwrap();
     let lost = admin.issue("ada", "lost", &[]).await;
@@ -83,7 +83,7 @@ async fn postgresql_is_backed_up_and_restored() {
     let overlooked = Process::start(&host.database.replica());
     let at_overlooked = overlooked.admin().await;
 
-    runbook.next(&mut host);
+    runbook.next_twice(&mut host);
     assert_eq!(fs::metadata(host.backups().join("tokens.dump")).unwrap().permissions().mode() & 0o777, 0o600);
     admin.revoke(&revoked.token.token_id).await.unwrap();
     let lost = admin.issue("ada", "lost", &[]).await;

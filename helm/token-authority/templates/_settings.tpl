@@ -1,12 +1,11 @@
-{{/* Helm reads numbers as floating-point ones; all of the server's are whole.
+{{/* Helm reads numbers as floating-point ones: those that are whole are written so.
      Changes the map that it is given. */}}
 {{- define "token-authority.wholeNumbers" -}}
 {{- range $key, $value := . }}
 {{- if kindIs "float64" $value }}
-{{- if ne $value (floor $value) }}
-{{- fail (printf "settings: %s is %v, and no setting takes a fraction" $key $value) }}
-{{- end }}
+{{- if eq $value (floor $value) }}
 {{- $_ := set $ $key (int64 $value) }}
+{{- end }}
 {{- else if kindIs "map" $value }}
 {{- include "token-authority.wholeNumbers" $value }}
 {{- else if kindIs "slice" $value }}

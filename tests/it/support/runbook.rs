@@ -83,6 +83,14 @@ impl Runbook {
         said
     }
 
+    /// The same, and then once more: it is a block for every now and then.
+    #[track_caller]
+    pub(crate) fn next_twice(&mut self, host: &mut Host) {
+        self.blocks.push_front(self.blocks.front().expect("there is one").clone());
+        self.next(host);
+        self.next(host);
+    }
+
     /// Runs the next block; its exit code, and what it printed.
     #[track_caller]
     pub(crate) fn try_next(&mut self, host: &mut Host) -> (i32, String) {
@@ -131,6 +139,8 @@ impl Host {
             let directory = host.directory.join(directory);
             host.set(name, directory.to_str().unwrap());
         }
+        host.set("KEY", "next");
+        host.set("FORMER", "k1");
         let asked = host.directory.join("asked");
         host.set("ASKED", asked.to_str().unwrap());
         if let Some(url) = host.database.url().map(ToOwned::to_owned) {
