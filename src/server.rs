@@ -34,7 +34,7 @@ use tower::ServiceBuilder;
 use uuid::Uuid;
 
 use self::{
-    connections::{Terms, serve},
+    connections::{Protocol, Terms, serve},
     listener::Listener,
     tls::{Speaks, Tls},
     writer::Writer,
@@ -269,7 +269,7 @@ impl Server {
         let grpc = Listener::new(grpc_listener, grpc_tls);
         let grpc = serve(grpc, service, grpc_protocols(&settings.grpc), terms, stop.clone());
         let http = Listener::new(http_listener, http_tls);
-        let http = serve(http, http_routes, doors::http1(), Terms { age: None, preface: None, ..terms }, stop.clone());
+        let http = serve(http, http_routes, doors::http1(), Terms { protocol: Protocol::Http1, ..terms }, stop.clone());
         let server = Self {
             grpc_address,
             http_address,
@@ -423,7 +423,7 @@ fn terms(grpc: &settings::Grpc) -> Terms {
         SpanOrNever::Span(age) => Some(age.0),
         SpanOrNever::Never => None,
     };
-    Terms { age, grace: grpc.max_connection_age_grace.0, preface: Some(grpc.preface_timeout.0) }
+    Terms { age, grace: grpc.max_connection_age_grace.0, protocol: Protocol::Http2 { preface: grpc.preface_timeout.0 } }
 }
 
 /// Listens, and tells on which port where any would do.

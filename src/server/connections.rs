@@ -3,9 +3,19 @@
 //! `connection: close` in HTTP/1.1), what is in flight is finished, and it is
 //! closed.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
+use http::{HeaderValue, header::CONNECTION};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -39,9 +49,19 @@ pub(super) struct Terms {
     pub(super) age: Option<Duration>,
     /// How long what is in flight may take after that.
     pub(super) grace: Duration,
-    /// How long a client may take to begin to speak HTTP/2; none: another protocol is
-    /// spoken, which sees to it by itself.
-    pub(super) preface: Option<Duration>,
+    /// What is spoken.
+    pub(super) protocol: Protocol,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, whose library sees to it that a client begins to speak. There is no
+    /// telling a client that idles: what it sends at that moment would be lost (RFC
+    /// 9112, section 9.5). With the next answer it is told.
+    Http1,
+    /// HTTP/2, which a client may take so long to begin.
+    Http2 { preface: Duration },
 }
 
 impl Terms {
@@ -141,19 +161,39 @@ impl<S> Shared<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { service, http, terms, stop } = self;
-        let service = service.map_request(move |mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            request
-        });
+        let is_last = Arc::new(AtomicBool::new(false));
+        let ends_with_it = is_last.clone();
+        let service = service
+            .map_request(move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(peer.clone());
+                request
+            })
+            .map_response(move |mut response: http::Response<B>| {
+                if ends_with_it.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            });
+        let preface = match terms.protocol {
+            Protocol::Http1 => None,
+            Protocol::Http2 { preface } => Some(preface),
+        };
+        let aged = async {
+            terms.age().await;
+            if matches!(terms.protocol, Protocol::Http1) {
+                is_last.store(true, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            }
+        };
         let (stream, begun) = hear(stream, PREFACE);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
         let grace = tokio::select! {
             ended = &mut connection => return told(ended),
-            () = too_long(begun, terms.preface) => {
+            () = too_long(begun, preface) => {
                 tracing::debug!("a client did not begin to speak in time");
                 return;
             }
-            () = terms.age() => Some(terms.grace),
+            () = aged => Some(terms.grace),
             () = distrusted => Some(terms.grace),
             () = stop.cancelled() => None,
         };

@@ -11,17 +11,22 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use http::header::{CONNECTION, HOST};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use token_authority::{
     proto::v1::IntrospectRequest,
     settings::{Settings, Span, SpanOrNever},
 };
+use tokio::net::TcpStream;
 use tonic::{Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     Backend, TestServer,
-    wait::until,
+    wait::{in_time, until},
     wire::{Wire, framed},
 };
 
@@ -112,6 +117,35 @@ async fn our_own_client_comes_back_by_itself() {
     for call in join_all(calls).await {
         call.unwrap();
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_that_an_old_connection_of_http_1_ends() {
+    let server = TestServer::configured(Backend::Sqlite, None, aging).await;
+    let http = server.server.http_address();
+    let stream = TcpStream::connect(http).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answers = 0;
+    in_time("the connection becomes old", async {
+        loop {
+            sender.ready().await.expect("it is open");
+            let request = http::Request::get("/healthz").header(HOST, http.to_string());
+            let answer =
+                sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.expect("it is answered");
+            assert_eq!(answer.status(), 200);
+            answers += 1;
+            let closes = answer.headers().get(CONNECTION).is_some_and(|value| value == "close");
+            answer.into_body().collect().await.expect("all of it");
+            if closes {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(answers > 1, "it was young");
+    in_time("it is closed", connection).await.unwrap().expect("in good order");
     server.end().await;
 }
 
