@@ -162,7 +162,13 @@ impl Callers {
     ) -> Result<(Permit, Vec<Result<Verdict, Busy>>), Refusal> {
         let answered = self.introspector.introspect(visitor, inquiries).await?;
         let Answered { caller, verdicts } = answered.map_err(bad_credential(visitor.call()))?;
-        Ok((caller.permit(operation)?, verdicts))
+        let permit = caller.permit(operation)?;
+        for verdict in &verdicts {
+            if let Ok(Verdict::Inactive(reason)) = verdict {
+                tracing::debug!(?reason, caller = permit.caller().name(), "inactive");
+            }
+        }
+        Ok((permit, verdicts))
     }
 
     /// Confirms a visitor.

@@ -52,7 +52,6 @@ async fn check(door: &Door, visitor: &Visitor, asked: Asked) -> Result<CheckResp
     match verdicts.into_iter().next() {
         Some(Ok(Verdict::Active(active))) => Ok(answer::active(&active)),
         Some(Ok(Verdict::Inactive(reason))) => {
-            tracing::debug!(?reason, "inactive");
             Ok(answer::inactive(introspect::sees_reasons(&permit).then_some(reason)))
         }
         Some(Err(busy)) => Err(status::too_busy(busy)),

@@ -126,15 +126,12 @@ fn kinds(codes: &[i32]) -> Converted<Kinds> {
 
 fn answer(verdict: Verdict, sees_reasons: bool) -> proto::IntrospectResponse {
     match verdict {
-        Verdict::Inactive(reason) => {
-            tracing::debug!(?reason, "inactive");
-            proto::IntrospectResponse {
-                active: false,
-                verdict: proto::Verdict::Unauthenticated.into(),
-                inactive_reason: if sees_reasons { inactive_reason(reason).into() } else { 0 },
-                ..proto::IntrospectResponse::default()
-            }
-        }
+        Verdict::Inactive(reason) => proto::IntrospectResponse {
+            active: false,
+            verdict: proto::Verdict::Unauthenticated.into(),
+            inactive_reason: if sees_reasons { inactive_reason(reason).into() } else { 0 },
+            ..proto::IntrospectResponse::default()
+        },
         Verdict::Active(active) => active_answer(active),
     }
 }

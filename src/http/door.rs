@@ -139,9 +139,6 @@ impl Doors {
         };
         let (permit, verdicts) = self.callers.ask(visitor, Operation::Introspect, &[inquiry]).await?;
         let verdict = verdicts.into_iter().next().expect("one inquiry has one verdict")?;
-        if let Verdict::Inactive(reason) = &verdict {
-            tracing::debug!(?reason, "inactive");
-        }
         Ok((permit.into_caller(), verdict))
     }
 

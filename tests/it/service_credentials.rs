@@ -343,3 +343,20 @@ async fn the_log_tells_where_a_credential_that_is_not_good_came_from() {
     );
     assert!(server.terminate().success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_tells_who_asked_about_what_is_not_good_where_it_is_to() {
+    let server = Process::start_with(&Backend::Sqlite.database(), |command| {
+        command.env("TOKEN_AUTHORITY__LOG__FILTER", "info,token_authority=debug");
+    });
+    let admin = server.admin().await;
+    let request = service_request("gateway", &[ServiceRole::Introspector]);
+    let created = admin.create_service(request).await.unwrap();
+    let gateway = server.actor(&created.secret).await;
+    assert!(!gateway.introspect("dt_nonsense").await.active);
+    let caller = format!("service:{}", created.credential.credential_id);
+    let told =
+        || server.logged("inactive").iter().any(|line| line["caller"] == caller && line["reason"] == "Malformed");
+    until("the log tells of it", async || told()).await;
+    assert!(server.terminate().success());
+}
