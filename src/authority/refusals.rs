@@ -125,10 +125,13 @@ impl Kind {
         let Some(who) = &self.who else {
             return self;
         };
+        if all.contains_key(&self) {
+            return self;
+        }
         let told_apart = || all.keys().filter_map(|kind| kind.who.as_ref());
         let theirs = told_apart().filter(|other| other.shares_with(who)).count();
         let is_room = told_apart().count() < MAX_KINDS;
-        if all.contains_key(&self) || (is_room && theirs < DETAILED) {
+        if is_room && theirs < DETAILED {
             return self;
         }
         let vague = Self { who: Some(Who { network: None, target: None, ..who.clone() }), ..self.clone() };

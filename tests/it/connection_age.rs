@@ -122,26 +122,21 @@ async fn our_own_client_comes_back_by_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_says_that_an_old_connection_of_http_1_ends() {
-    let server = TestServer::configured(Backend::Sqlite, None, aging).await;
+    let server = TestServer::configured(Backend::Sqlite, None, aging_slowly).await;
     let http = server.server.http_address();
     let stream = TcpStream::connect(http).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut answers = 0;
-    in_time("the connection becomes old", async {
-        loop {
-            sender.ready().await.expect("it is open");
-            let request = http::Request::get("/healthz").header(HOST, http.to_string());
-            let answer =
-                sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.expect("it is answered");
-            assert_eq!(answer.status(), 200);
-            answers += 1;
-            let closes = answer.headers().get(CONNECTION).is_some_and(|value| value == "close");
-            answer.into_body().collect().await.expect("all of it");
-            if closes {
-                return;
-            }
-        }
+    until("the connection becomes old", async || {
+        sender.ready().await.expect("it is open");
+        let request = http::Request::get("/healthz").header(HOST, http.to_string());
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.expect("it is answered");
+        assert_eq!(answer.status(), 200);
+        answers += 1;
+        let closes = answer.headers().get(CONNECTION).is_some_and(|value| value == "close");
+        answer.into_body().collect().await.expect("all of it");
+        closes
     })
     .await;
     assert!(answers > 1, "it was young");
