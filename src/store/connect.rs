@@ -11,15 +11,21 @@ use std::{
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, TransactionTrait as _,
     sqlx::{
-        self, ConnectOptions as _, Connection as _,
-        postgres::{PgConnectOptions, PgPoolOptions},
-        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+        self, ConnectOptions as _, Connection as _, Postgres, Sqlite,
+        pool::PoolOptions,
+        postgres::PgConnectOptions,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
 use tokio::time::timeout;
 
 /// How many may read an embedded database at a time.
 const SQLITE_READERS: u32 = 4;
+
+/// How long a connection to PostgreSQL may lie unused, and be used at all: a network in
+/// between forgets what is silent, and a server's process gathers memory.
+const MAX_IDLE: Duration = Duration::from_mins(10);
+const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// Where the database is, and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -157,8 +163,7 @@ impl Config {
             .immutable(!in_use)
             .busy_timeout(self.lock_timeout)
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(self.acquire_timeout);
-        let read = DatabaseConnection::from(pool.connect_with(options).await?);
+        let read = DatabaseConnection::from(self.pool::<Sqlite>(1).connect_with(options).await?);
         Ok(Connections { write: read.clone(), watch: read.clone(), read, _lock: None })
     }
 
@@ -172,23 +177,15 @@ impl Config {
             .foreign_keys(true)
             .busy_timeout(self.lock_timeout)
             .disable_statement_logging();
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(self.acquire_timeout)
-                .test_before_acquire(false)
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
         // Made before SQLite would, for its owner alone: it holds hashes. The log
         // beside it takes its mode.
         let made = File::options().create(true).append(true).mode(0o600).open(path);
         made.map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
         // The writer comes first: it turns on the log.
-        let write = pool(1).connect_with(options.clone()).await?;
+        let write = self.pool::<Sqlite>(1).connect_with(options.clone()).await?;
         let options = options.pragma("query_only", "ON");
-        let read = pool(SQLITE_READERS).connect_with(options.clone()).await?;
-        let watch = pool(1).connect_with(options).await?;
+        let read = self.pool::<Sqlite>(SQLITE_READERS).connect_with(options.clone()).await?;
+        let watch = self.pool::<Sqlite>(1).connect_with(options).await?;
         Ok(Connections { read: read.into(), write: write.into(), watch: watch.into(), _lock: Some(lock) })
     }
 
@@ -211,7 +208,10 @@ impl Config {
     fn postgres_pools(&self, url: &Url) -> Result<Connections, ConnectError> {
         let options = self.options_of(url)?;
         let pool = |connections| {
-            let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(self.acquire_timeout);
+            let pool = self.pool::<Postgres>(connections).before_acquire(|connection, found| {
+                let may_be_used = found.idle_for < MAX_IDLE && found.age < MAX_AGE;
+                Box::pin(async move { Ok(may_be_used && connection.ping().await.is_ok()) })
+            });
             DatabaseConnection::from(pool.connect_lazy_with(options.clone()))
         };
         let writers = self.max_connections / 2;
@@ -221,6 +221,17 @@ impl Config {
             watch: pool(1),
             _lock: None,
         })
+    }
+
+    /// A pool without the driver's own upkeep, which may take a thread of the runtime for
+    /// ever (docs/decisions/0044-pools-without-upkeep.md).
+    fn pool<DB: sqlx::Database>(&self, connections: u32) -> PoolOptions<DB> {
+        PoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(self.acquire_timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
     }
 
     /// How to connect to PostgreSQL; an embedded database has no such way.

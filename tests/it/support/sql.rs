@@ -13,7 +13,8 @@ impl Database {
             Some(url) => url.to_owned(),
         };
         let mut options = sea_orm::ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
+        // Without the driver's upkeep (docs/decisions/0044-pools-without-upkeep.md).
+        options.max_connections(1).idle_timeout(None).max_lifetime(None).sqlx_logging(false);
         sea_orm::Database::connect(options).await.expect("the database is there")
     }
 
