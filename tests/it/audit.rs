@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use token_authority::{
     proto::v1::{
-        AuditEvent, AuditOutcome, IssueTokenRequest, ListAuditEventsRequest, RevocationReason, RevokeTokenRequest,
-        ServiceRole, revoke_token_request::Target,
+        AuditEvent, AuditOutcome, ListAuditEventsRequest, RevocationReason, RevokeTokenRequest, ServiceRole,
+        revoke_token_request::Target,
     },
     settings::Span,
 };
@@ -19,7 +19,6 @@ use crate::{
         calls::{question, service_request},
         issue_request,
         refusal::assert_refused,
-        sign_in::by_account,
         wait::until,
         wire::{Wire, framed},
     },
@@ -55,7 +54,6 @@ on_both_databases!(
     what_is_refused_is_told_and_counted,
     what_was_refused_last_is_told_at_the_end,
     a_secret_in_the_wrong_field_is_not_told,
-    what_cannot_be_told_is_not_done,
     nobody_changes_what_was_told,
     what_is_past_its_retention_is_removed_and_that_is_told,
     the_setting_says_how_long_events_stay,
@@ -227,44 +225,6 @@ async fn a_secret_in_the_wrong_field_is_not_told(backend: Backend) {
     server.end().await;
 }
 
-async fn what_cannot_be_told_is_not_done(backend: Backend) {
-    let server = start(backend).await;
-    let admin = server.admin().await;
-    let issued = admin.issue("ada", "laptop", &["read"]).await;
-    let full = match backend {
-        Backend::Sqlite => {
-            "CREATE TRIGGER full BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-        }
-        Backend::Postgres => {
-            "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS \
-             $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$; \
-             CREATE TRIGGER disk_full BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION disk_full()"
-        }
-    };
-    server.database.execute(full).await;
-    let before = admin.tokens_of("ada", &[]).await;
-
-    let minted = admin.try_issue(issue_request("ada", "second", &[])).await;
-    assert_refused(minted, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    let account = admin.sign_in_desktop(by_account("ada")).await;
-    assert_refused(account, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    assert_refused(admin.revoke(&issued.token.token_id).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    let service = admin.create_service(service_request("billing", &[ServiceRole::Issuer])).await;
-    assert_refused(service, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    assert_eq!(admin.tokens_of("ada", &[]).await, before, "nothing was done");
-    assert!(admin.introspect(&issued.secret).await.active, "who only asks is answered");
-
-    let drop_trigger = match backend {
-        Backend::Sqlite => "DROP TRIGGER full",
-        Backend::Postgres => "DROP TRIGGER disk_full ON audit_events; DROP FUNCTION disk_full()",
-    };
-    server.database.execute(drop_trigger).await;
-    admin.revoke(&issued.token.token_id).await.unwrap();
-    assert!(!admin.introspect(&issued.secret).await.active);
-    server.database.assert_whole().await;
-    server.end().await;
-}
-
 async fn nobody_changes_what_was_told(backend: Backend) {
     let server = start(backend).await;
     let admin = server.admin().await;
@@ -309,34 +269,6 @@ async fn the_setting_says_how_long_events_stay(backend: Backend) {
     let events = "audit_events WHERE action = 'token.issue'";
     until("its event is removed", async || server.database.count(events).await == 0).await;
     assert!(admin.introspect(&issued.secret).await.active);
-    server.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_trail_holds_changes_up_and_no_questions() {
-    let server = TestServer::configured(Backend::Postgres, None, |settings| {
-        settings.database.lock_timeout = Span(Duration::from_millis(200));
-    })
-    .await;
-    let admin = server.admin().await;
-    let issued = admin.issue("ada", "laptop", &[]).await;
-    let connection = server.database.connect().await;
-    let locking = sea_orm::TransactionTrait::begin(&connection).await.unwrap();
-    sea_orm::ConnectionTrait::execute_unprepared(&locking, "LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
-        .await
-        .unwrap();
-
-    let minted =
-        admin.try_issue(IssueTokenRequest { request_id: "r".to_owned(), ..issue_request("ada", "second", &[]) });
-    assert_refused(minted.await, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    assert!(admin.introspect(&issued.secret).await.active);
-    locking.rollback().await.unwrap();
-    connection.close().await.unwrap();
-    // Nothing is left of the first try: the same request mints now.
-    admin
-        .try_issue(IssueTokenRequest { request_id: "r".to_owned(), ..issue_request("ada", "second", &[]) })
-        .await
-        .unwrap();
     server.end().await;
 }
 

@@ -8,6 +8,7 @@ mod support;
 
 mod accounts;
 mod audit;
+mod audit_untold;
 mod backups;
 mod batch_introspect;
 #[cfg(target_os = "linux")]
