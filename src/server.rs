@@ -41,7 +41,7 @@ use self::{
 };
 
 use crate::{
-    authority::{Authority, Refusals, Rules, bootstrap},
+    authority::{Authority, Rules, bootstrap},
     caller::Callers,
     domain::{credential::Forms, keys::Keys},
     grpc, http,
@@ -233,7 +233,7 @@ impl Server {
         tokio::spawn(retention::run(store.clone(), settings.retention.clone(), window, stop.clone()));
         let uses = uses::write_down(store.clone(), introspector.uses(), settings.introspection.use_interval.0);
 
-        let refused = Refusals::default();
+        let refused = authority.refusals();
         let refusals = refusals::write_down(store.clone(), refused.clone(), settings.audit.refusal_interval.0);
 
         let measured = Arc::new(metrics::Measured {

@@ -69,6 +69,7 @@ pub struct Authority {
     keys: Arc<KeysAtHand>,
     bcrypt: Bcrypt,
     throttle: Throttle,
+    refusals: Refusals,
     sign_ins: SignIns,
     // Whose turn it is to import.
     importing: Arc<Semaphore>,
@@ -133,10 +134,16 @@ struct Targets {
 impl Authority {
     /// Works on `store`.
     pub fn new(store: Store, keys: Arc<KeysAtHand>, bcrypt: Bcrypt, rules: Rules) -> Self {
-        let throttle = Throttle::new(store.clone(), rules.throttling);
+        let refusals = Refusals::default();
+        let throttle = Throttle::new(store.clone(), refusals.clone(), rules.throttling);
         let importing = Arc::new(Semaphore::new(1));
         let (sign_ins, jwks, rules) = (SignIns::default(), Jwks::default(), Arc::new(rules));
-        Self { store, keys, bcrypt, throttle, sign_ins, importing, jwks, rules }
+        Self { store, keys, bcrypt, throttle, refusals, sign_ins, importing, jwks, rules }
+    }
+
+    /// What was refused, to be written down.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// How sign-ins by a password ended.

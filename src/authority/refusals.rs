@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -26,6 +26,9 @@ const EACH: usize = 16;
 /// So many of all callers together; what is beyond, or beyond [`EACH`], by what and
 /// why alone.
 const MAX_KINDS: usize = 128;
+/// So many rows an interval of who guesses passwords, each of an account or a network;
+/// what is beyond is counted by what and why alone.
+const MAX_GUESSES: usize = 128;
 
 /// A change that was refused.
 #[derive(Clone, Debug)]
@@ -46,7 +49,15 @@ pub struct RefusedChange {
 
 /// Refusals, until they are written down.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<HashMap<Kind, Counted>>>);
+pub struct Refusals(Arc<Mutex<Interval>>);
+
+/// What was refused since it was written down last.
+#[derive(Debug, Default)]
+struct Interval {
+    kinds: HashMap<Kind, Counted>,
+    // Rows of guesses, which are written down by themselves.
+    guesses: usize,
+}
 
 /// What makes refusals alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,12 +100,25 @@ impl Refusals {
         let network = call.address.map(ClientAddress::counted_with);
         let who = Who { actor, account_id, network, target: unverified_target.and_then(Target::of) };
         let counted = Counted { count: 1, address: call.address, request_id: call.request_id };
-        self.add(Kind { action, reason, who: Some(who) }, counted);
+        self.interval().add(Kind { action, reason, who: Some(who) }, counted);
+    }
+
+    /// Whether a row of its own may tell of a guess; where there were too many, it is
+    /// counted here.
+    pub(super) fn has_room_for_guess(&self, action: &'static str, reason: &str) -> bool {
+        let mut interval = self.interval();
+        if interval.guesses < MAX_GUESSES {
+            interval.guesses += 1;
+            return true;
+        }
+        let kind = Kind { action, reason: reason.to_owned(), who: None };
+        interval.add(kind, Counted { count: 1, address: None, request_id: Arc::default() });
+        false
     }
 
     /// Writes down all that were counted; what cannot be written is kept.
     pub async fn write(&self, store: &Store) -> Result<(), store::Error> {
-        let counted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let counted = std::mem::take(&mut *self.interval()).kinds;
         if counted.is_empty() {
             return Ok(());
         }
@@ -104,18 +128,24 @@ impl Refusals {
             database.change(async move { try_write(&store, counted).await }).await
         };
         if written.is_err() {
+            let mut interval = self.interval();
             for (kind, counted) in counted {
-                self.add(kind, counted);
+                interval.add(kind, counted);
             }
         }
         written
     }
 
-    fn add(&self, kind: Kind, counted: Counted) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn interval(&self) -> MutexGuard<'_, Interval> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Interval {
+    fn add(&mut self, kind: Kind, counted: Counted) {
         let count = counted.count;
-        let kind = kind.fitting(&all);
-        all.entry(kind).and_modify(|known| known.count += count).or_insert(counted);
+        let kind = kind.fitting(&self.kinds);
+        self.kinds.entry(kind).and_modify(|known| known.count += count).or_insert(counted);
     }
 }
 
@@ -214,8 +244,7 @@ mod tests {
             refusals.note(refused("a"));
         }
         refusals.note(refused("b"));
-        let counts: Vec<_> =
-            refusals.0.lock().expect("nobody panicked").values().map(|counted| counted.count).collect();
+        let counts: Vec<_> = refusals.interval().kinds.values().map(|counted| counted.count).collect();
         assert_eq!(counts.iter().sum::<u64>(), 4);
         assert_eq!(counts.len(), 2);
     }
@@ -226,7 +255,7 @@ mod tests {
         for actor in 0..10_000 {
             refusals.note(refused(&actor.to_string()));
         }
-        let all = refusals.0.lock().expect("nobody panicked");
+        let all = &refusals.interval().kinds;
         assert_eq!(all.len(), MAX_KINDS + 1);
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 10_000);
     }
@@ -250,7 +279,7 @@ mod tests {
         refusals.note(naming("service:quiet", None, 7));
         refusals.note(naming("token:quiet", Some("quiet"), 7));
 
-        let all = refusals.0.lock().expect("nobody panicked");
+        let all = &refusals.interval().kinds;
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 2_002);
         let told = |is_one: &dyn Fn(&Who) -> bool| {
             all.keys().filter_map(|kind| kind.who.as_ref()).filter(|who| is_one(who)).count()

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use super::{
     Error,
     passwords::{CallerOrOpen, PasswordAttempt},
+    refusals::Refusals,
 };
 use crate::{
     domain::{
@@ -29,10 +30,15 @@ use crate::{
 /// guesses leaves the database to others; the rest wait for their turn.
 const AT_ONCE: usize = 4;
 
+/// What the audit trail is told, and its reason.
+const FAILED: (&str, &str) = ("sign-in.fail", "BAD_CREDENTIALS");
+const THROTTLED: (&str, &str) = ("sign-in.throttle", "TOO_MANY_ATTEMPTS");
+
 /// Counts attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Throttle {
     store: Store,
+    refusals: Refusals,
     rules: Throttling,
     charging: Arc<Semaphore>,
     settling: Arc<Semaphore>,
@@ -55,9 +61,10 @@ struct Buckets {
 }
 
 impl Throttle {
-    pub(super) fn new(store: Store, rules: Throttling) -> Self {
+    /// What the audit trail has no room for is counted among `refusals`.
+    pub(super) fn new(store: Store, refusals: Refusals, rules: Throttling) -> Self {
         let turns = || Arc::new(Semaphore::new(AT_ONCE));
-        Self { store, rules, charging: turns(), settling: turns() }
+        Self { store, refusals, rules, charging: turns(), settling: turns() }
     }
 
     /// Charges an attempt, unless too many have failed.
@@ -142,20 +149,40 @@ impl Throttle {
         if charge.user.1.failure_told {
             return;
         }
-        let event = event("sign-in.fail", "BAD_CREDENTIALS", account, charge.from, caller);
-        let (store, settling) = (self.store.clone(), self.settling.clone());
+        let event = event(FAILED, account, charge.from, caller);
+        let (throttle, store) = (self.clone(), self.store.clone());
         let telling = async move {
-            let turn = settling.acquire_owned().await;
-            let database = store.clone();
+            let turn = throttle.settling.clone().acquire_owned().await;
             let work = store.change(async move {
                 let _turn = turn;
-                try_tell_failure(&database, &charge, event).await
+                throttle.try_tell_failure(&charge, event).await
             });
             if let Err(error) = work.await {
                 tracing::warn!(error = told_of(&error), "the audit trail was not told of a failure");
             }
         };
         tokio::spawn(telling.in_current_span());
+    }
+
+    async fn try_tell_failure(&self, charge: &Charge, event: Event) -> Result<(), store::Error> {
+        let is_nobody_s = event.account_id.is_none();
+        let transaction = self.store.begin_counting().await?;
+        let mut is_first = true;
+        for (bucket, counted) in charge.ordered() {
+            if bucket == charge.user.0 || is_nobody_s {
+                is_first &= transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
+            }
+        }
+        if !is_first || !self.has_room_for(FAILED) {
+            return transaction.commit_told(Vec::new()).await;
+        }
+        let from = network(charge.from);
+        tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
+        transaction.commit_told(vec![event]).await
+    }
+
+    fn has_room_for(&self, (action, reason): (&'static str, &'static str)) -> bool {
+        self.refusals.has_room_for_guess(action, reason)
     }
 
     /// Tells the audit trail of buckets that are full, each once a window.
@@ -176,6 +203,9 @@ impl Throttle {
             if !transaction.tell_of_attempts(bucket.name, counted.window_start, Told::Refusal).await? {
                 continue;
             }
+            if !self.has_room_for(THROTTLED) {
+                continue;
+            }
             let is_of_user = bucket.name == buckets.user.name;
             let account = match &buckets.username {
                 Some(username) if is_of_user => transaction.account_by_username(username).await?,
@@ -183,7 +213,7 @@ impl Throttle {
             };
             let account = account.map(|(account, _)| account);
             let counts = if is_of_user { "username and address" } else { "address" };
-            let mut event = event("sign-in.throttle", "TOO_MANY_ATTEMPTS", account.as_ref(), buckets.from, caller);
+            let mut event = event(THROTTLED, account.as_ref(), buckets.from, caller);
             event.detail["counts"] = counts.into();
             event.detail["max"] = bucket.max.into();
             tracing::warn!(
@@ -210,23 +240,6 @@ impl Throttle {
     }
 }
 
-async fn try_tell_failure(store: &Store, charge: &Charge, event: Event) -> Result<(), store::Error> {
-    let is_nobody_s = event.account_id.is_none();
-    let transaction = store.begin_counting().await?;
-    let mut is_first = true;
-    for (bucket, counted) in charge.ordered() {
-        if bucket == charge.user.0 || is_nobody_s {
-            is_first &= transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
-        }
-    }
-    if !is_first {
-        return transaction.commit_told(Vec::new()).await;
-    }
-    let from = network(charge.from);
-    tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
-    transaction.commit_told(vec![event]).await
-}
-
 impl Charge {
     /// Its buckets, in the order in which they are locked.
     fn ordered(&self) -> [(BucketName, Counted); 2] {
@@ -239,8 +252,7 @@ impl Charge {
 /// What the trail is told. Not what was typed for a username: it may be a
 /// password.
 fn event(
-    action: &'static str,
-    reason: &str,
+    (action, reason): (&'static str, &str),
     account: Option<&Account>,
     from: Option<ClientAddress>,
     caller: &CallerOrOpen,

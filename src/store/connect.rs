@@ -225,6 +225,7 @@ impl Config {
 
     /// A pool without the driver's own upkeep, which may take a thread of the runtime for
     /// ever (docs/decisions/0044-pools-without-upkeep.md).
+    #[expect(clippy::disallowed_methods, reason = "this is where it is turned off")]
     fn pool<DB: sqlx::Database>(&self, connections: u32) -> PoolOptions<DB> {
         PoolOptions::new()
             .max_connections(connections)

@@ -4,7 +4,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use token_authority::{client::CallError, proto::v1::ListDesktopSessionsRequest, settings::Settings};
+use token_authority::{
+    client::CallError,
+    proto::v1::ListDesktopSessionsRequest,
+    settings::{Settings, Span},
+};
 use tonic::Code;
 
 use crate::support::{
@@ -26,6 +30,7 @@ on_both_databases!(
     what_was_no_failure_is_given_back,
     many_at_once_are_counted_exactly,
     the_audit_trail_is_told_once_a_window,
+    many_networks_fill_no_audit_trail,
     windows_that_are_over_are_removed,
 );
 
@@ -252,6 +257,28 @@ async fn the_audit_trail_is_told_once_a_window(backend: Backend) {
     assert_eq!(events("sign-in.throttle", "ada").await, 2);
     server.database.assert_whole().await;
     server.end().await;
+}
+
+async fn many_networks_fill_no_audit_trail(backend: Backend) {
+    const NETWORKS: u64 = 200;
+    const MAX_ROWS: u64 = 128;
+
+    let (server, admin) =
+        start(backend, |settings| settings.audit.refusal_interval = Span(Duration::from_hours(1))).await;
+    for number in 0..NETWORKS {
+        assert_failed(guess(&admin, "nobody", &format!("2001:db8:0:{number:x}::1")).await);
+    }
+    let database = server.database.clone();
+    let told = "sign_in_attempts WHERE failure_told";
+    until("the failures are told", async || database.count(told).await == 2 * NETWORKS).await;
+    server.end().await;
+
+    let rows = "audit_events WHERE action = 'sign-in.fail'";
+    assert_eq!(database.count(rows).await, MAX_ROWS + 1);
+    let counted =
+        async |who| database.scalar(&format!("SELECT sum(count) FROM {rows} AND actor {who} 'several'")).await;
+    assert_eq!(counted("<>").await, MAX_ROWS.to_string());
+    assert_eq!(counted("=").await, (NETWORKS - MAX_ROWS).to_string(), "none is lost");
 }
 
 async fn windows_that_are_over_are_removed(backend: Backend) {

@@ -7,13 +7,13 @@ use super::Database;
 
 impl Database {
     /// A connection of the test's own.
+    #[expect(clippy::disallowed_methods, reason = "the driver's upkeep is turned off")]
     pub(crate) async fn connect(&self) -> DatabaseConnection {
         let url = match self.url() {
             None => format!("sqlite://{}", self.data_dir().join("token-authority.db").display()),
             Some(url) => url.to_owned(),
         };
         let mut options = sea_orm::ConnectOptions::new(url);
-        // Without the driver's upkeep (docs/decisions/0044-pools-without-upkeep.md).
         options.max_connections(1).idle_timeout(None).max_lifetime(None).sqlx_logging(false);
         sea_orm::Database::connect(options).await.expect("the database is there")
     }
