@@ -148,6 +148,11 @@ async fn the_cache_keeps_to_its_bound(backend: Backend) {
         few / MIB,
         all.map(|bytes| bytes / MIB)
     );
+    let told = server.told().await;
+    let capacity = told.count("token_authority_cache_capacity_bytes");
+    assert_eq!(capacity, cache_mib * MIB);
+    assert!(told.count("token_authority_cache_size_bytes") <= capacity, "{}", told.text);
+    assert!(told.count("token_authority_cache_evictions_total") > 0, "{}", told.text);
     let most = all.into_iter().max().expect("two");
     assert!(most < few + (cache_mib - 1) * MIB + VARIES, "it grew by {} MiB", (most - few) / MIB);
     assert!(server.terminate().success());
@@ -232,6 +237,18 @@ async fn whoever_is_known_is_answered_while_bcrypt_is_held(backend: Backend) {
         .collect();
     until("bcrypt is held", async || hashing.iter().filter(|call| !call.is_finished()).count() == HELD).await;
     let (held, refused): (Vec<_>, Vec<_>) = hashing.drain(..).partition(|call| !call.is_finished());
+    let told = server.told().await;
+    for (series, count) in [
+        ("token_authority_bcrypt_running", 1),
+        ("token_authority_bcrypt_threads", 1),
+        ("token_authority_bcrypt_queued", 1),
+        ("token_authority_bcrypt_queue_limit", 1),
+        ("token_authority_bcrypt_refused_total", refused.len()),
+        (r#"token_authority_verdicts_total{verdict="busy"}"#, refused.len()),
+        ("token_authority_calls_in_flight", HELD),
+    ] {
+        assert_eq!(told.count(series), count as u64, "{series}");
+    }
     for call in refused {
         assert_refused(call.await.unwrap(), Code::ResourceExhausted, "TOO_BUSY");
     }

@@ -1,5 +1,5 @@
 //! One caller that has all of its calls in flight is told so, and keeps nobody
-//! else waiting.
+//! else waiting; and so are all together where too much waits for the database.
 
 use token_authority::{client::CallError, proto::v1::ServiceRole, settings::Settings};
 use tokio::task::JoinHandle;
@@ -115,5 +115,48 @@ async fn an_account_s_tokens_share_its_places() {
         call.await.unwrap().expect("it waited");
     }
     one.who_am_i().await.unwrap();
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_changes_than_may_wait_are_refused_at_once() {
+    const MAY_WAIT: usize = 1_024;
+    const CALLS: usize = MAY_WAIT + 50;
+
+    let server = TestServer::configured(Backend::Postgres, None, be_patient).await;
+    let admin = server.admin().await;
+    let held = admin.issue("ada", "held", &[]).await;
+    let actors = [admin.clone(), server.admin().await];
+    let work = async |series: &str| server.told().await.count(&format!("token_authority_database_work_{series}"));
+
+    let gate = Gate::closed(&server.database);
+    let lock = gate.lock_account("ada");
+    gate.is_reached().await;
+    let calls: Vec<_> = (0..CALLS)
+        .map(|number| {
+            let (actor, id) = (actors[number % actors.len()].clone(), held.token.token_id.clone());
+            tokio::spawn(async move { actor.revoke(&id).await })
+        })
+        .collect();
+    let over = || calls.iter().filter(|call| call.is_finished()).count();
+    until("the surplus is refused", async || over() >= CALLS - MAY_WAIT).await;
+    assert_eq!(work(r#"in_flight{kind="change"}"#).await, MAY_WAIT as u64);
+    assert_eq!(work(r#"limit{kind="change"}"#).await, MAY_WAIT as u64);
+    assert_eq!(work(r#"total{kind="change",outcome="overloaded"}"#).await, (CALLS - MAY_WAIT) as u64);
+    assert!(admin.introspect(&held.secret).await.active, "who only asks is answered");
+
+    gate.open();
+    lock.join().unwrap();
+    let mut refused = 0;
+    for call in calls {
+        let result = call.await.unwrap();
+        if result.is_err() {
+            refused += 1;
+            let error = assert_refused(result, Code::ResourceExhausted, "TOO_BUSY");
+            assert!(error.retry_after.is_some(), "it says when to try again: {error:?}");
+        }
+    }
+    assert_eq!(refused, CALLS - MAY_WAIT);
+    assert!(!admin.introspect(&held.secret).await.active);
     server.end().await;
 }

@@ -20,6 +20,13 @@ use crate::support::{
 
 const WORKERS: usize = 8;
 
+const READY: &str = "token_authority_ready";
+const UNCONFIRMED: &str = r#"token_authority_confirmation_duration_seconds_count{outcome="failed"}"#;
+const FAILED_CALLS: &str = concat!(
+    r#"rpc_server_call_duration_seconds_count{rpc_method="token_authority.v1.TokenAuthorityService/Introspect","#,
+    r#"rpc_response_status_code="UNAVAILABLE",rpc_system_name="grpc"}"#
+);
+
 /// How calls under load were answered.
 #[derive(Default)]
 struct Load {
@@ -88,6 +95,7 @@ async fn while_postgresql_is_gone_nobody_is_turned_away() {
         let stopped = cluster.clone();
         tokio::task::spawn_blocking(move || stopped.stop()).await.unwrap();
         assert_health(&server, ServingStatus::NotServing, 503).await;
+        assert_eq!(server.told().await.count(READY), 0);
         let revocation = admin.revoke(&issued.token.token_id).await;
         assert_unavailable(&revocation.expect_err("it cannot be revoked now"));
         assert_refused(
@@ -104,7 +112,12 @@ async fn while_postgresql_is_gone_nobody_is_turned_away() {
         load.is_over.store(true, Ordering::Relaxed);
     };
     tokio::join!(join_all((0..WORKERS).map(|_| load.run(&admin, &issued.secret))), outage);
-    assert!(load.unavailable.load(Ordering::Relaxed) > 0, "the outage was noticed");
+    let unavailable = load.unavailable.load(Ordering::Relaxed) as u64;
+    assert!(unavailable > 0, "the outage was noticed");
+    let told = server.told().await;
+    assert_eq!(told.count(READY), 1);
+    assert_eq!(told.count(FAILED_CALLS), unavailable);
+    assert!(told.count(UNCONFIRMED) > 0, "{}", told.text);
 
     admin.revoke(&issued.token.token_id).await.unwrap();
     assert!(!admin.introspect(&issued.secret).await.active);

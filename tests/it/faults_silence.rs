@@ -10,7 +10,9 @@ use token_authority::{
 };
 use tonic::Code;
 
-use crate::support::{Backend, TestServer, swallow::Swallow, wait::until};
+use crate::support::{Backend, TestServer, assert_refused, gate::Gate, swallow::Swallow, wait::until};
+
+const TIMED_OUT: &str = r#"token_authority_database_work_total{kind="change",outcome="timed_out"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_network_is_unavailable_and_then_forgotten() {
@@ -21,8 +23,8 @@ async fn a_silent_network_is_unavailable_and_then_forgotten() {
     let network = Swallow::before(port).await;
     settings.database.url = Some(DatabaseUrl::new(format!("{before}{}{after}", network.port())));
     settings.database.acquire_timeout = Span(Duration::from_secs(1));
-    settings.database.lock_timeout = Span(Duration::from_millis(500));
-    settings.database.statement_timeout = Span(Duration::from_secs(1));
+    settings.database.lock_timeout = Span(Duration::from_millis(1_500));
+    settings.database.statement_timeout = Span(Duration::from_millis(1_800));
     settings.database.call_timeout = Span(Duration::from_secs(2));
     let server = TestServer::on(database, &settings).await;
     let admin = server.admin().await;
@@ -33,6 +35,14 @@ async fn a_silent_network_is_unavailable_and_then_forgotten() {
     };
     assert!(ask().await.unwrap().active);
 
+    // One change is on its way, and is not told that it waited too long.
+    let waiting = admin.issue("ben", "waits", &[]).await.token.token_id;
+    let gate = Gate::closed(&server.database);
+    let lock = gate.lock_account("ben");
+    gate.is_reached().await;
+    let (actor, id) = (admin.clone(), waiting.clone());
+    let change = tokio::spawn(async move { actor.revoke(&id).await });
+    until("it waits", async || gate.backends("wait_event_type = 'Lock'") == 1).await;
     network.swallow(true);
     // More than there are connections, so that none is left that was not used.
     for answer in join_all((0..32).map(|_| ask())).await {
@@ -40,9 +50,15 @@ async fn a_silent_network_is_unavailable_and_then_forgotten() {
         assert_eq!(error.code, Code::Unavailable, "{error:?}");
         assert!(error.retry_after.is_some(), "{error:?}");
     }
+    assert_refused(change.await.unwrap(), Code::Unavailable, "DATABASE_UNAVAILABLE");
+    assert_eq!(server.told().await.count(TIMED_OUT), 1);
+    gate.open();
+    lock.join().unwrap();
     network.swallow(false);
     until("it answers again", async || ask().await.is_ok_and(|answer| answer.active)).await;
-    assert!(admin.revoke(&issued.token.token_id).await.is_ok(), "changes go on as well");
+    for id in [&issued.token.token_id, &waiting] {
+        assert!(admin.revoke(id).await.is_ok(), "changes go on as well");
+    }
     server.end().await;
 }
 

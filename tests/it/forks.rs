@@ -41,10 +41,22 @@ async fn try_is_active(actor: &Actor, secret: &str) -> Option<bool> {
     }
 }
 
-/// The reasons for which a replica dropped what it held.
-fn starts_over(process: &Process) -> Vec<String> {
+/// The reasons for which a replica dropped what it held, as it logs and counts them.
+async fn starts_over(process: &Process) -> Vec<String> {
     let lines = process.logged("everything that was held in memory is dropped");
-    lines.iter().map(|line| line["reason"].as_str().expect("it says why").to_owned()).collect()
+    let reasons = lines.iter().map(|line| line["reason"].as_str().expect("it says why").to_owned());
+    let reasons: Vec<_> = reasons.collect();
+    let told = process.told().await;
+    for (reason, label) in [
+        (OTHER_HISTORY, "other_history"),
+        (OTHER_EPOCH, "other_epoch"),
+        (LOG_TRIMMED, "log_trimmed"),
+        (TOO_MANY, "too_many"),
+    ] {
+        let series = format!(r#"token_authority_start_overs_total{{reason="{label}"}}"#);
+        assert_eq!(told.count(&series), reasons.iter().filter(|logged| *logged == reason).count() as u64, "{label}");
+    }
+    reasons
 }
 
 /// Waits until a process knows a point of the history, and so can tell what
@@ -180,7 +192,7 @@ async fn a_lost_end_is_noticed(lost: Lost, reaches: Reaches) {
     tokio::join!(replace, join_all(asking));
 
     for replica in [&busy, &idle] {
-        assert_eq!(starts_over(replica), [OTHER_HISTORY]);
+        assert_eq!(starts_over(replica).await, [OTHER_HISTORY]);
     }
     database.assert_whole().await;
     assert!(busy.terminate().success() && idle.terminate().success());
@@ -220,7 +232,7 @@ impl Behind {
     async fn end(self, reasons: &[&str]) {
         let active = [&self.revoked, &self.kept].map(|secret| is_active(&self.there, secret));
         assert_eq!(join_all(active).await, [false, true]);
-        assert_eq!(starts_over(&self.replica), reasons);
+        assert_eq!(starts_over(&self.replica).await, reasons);
         assert!(self.replica.terminate().success() && self.other.terminate().success());
     }
 
@@ -332,5 +344,5 @@ async fn a_standby_is_refused_and_answers_once_it_is_promoted() {
     }
     until("changes go on", async || admin.revoke(&warm.token.token_id).await.is_ok()).await;
     assert!(!is_active(&admin, &warm.secret).await);
-    assert_eq!(starts_over(&server), Vec::<String>::new(), "it is the same history");
+    assert_eq!(starts_over(&server).await, Vec::<String>::new(), "it is the same history");
 }

@@ -1,7 +1,10 @@
 //! Introspect: what is no good looks alike, costs nothing, and tells why to
 //! those alone who may know.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use prost::Message as _;
 use token_authority::{
@@ -183,13 +186,21 @@ async fn an_auditor_sees_why_and_an_introspector_never_does(backend: Backend) {
     let introspector = server.service("gateway", &[ServiceRole::Introspector]).await;
     let auditor = server.service("audit", &[ServiceRole::Auditor]).await;
     let both = server.service("both", &[ServiceRole::Introspector, ServiceRole::Auditor]).await;
+    let mut expected = BTreeMap::new();
     for (reason, question) in inactive(&admin).await {
+        let verdict = reason.as_str_name().trim_start_matches("INACTIVE_REASON_").to_lowercase();
+        *expected.entry(verdict).or_insert(0) += 4;
         for sees in [&auditor, &both, &admin] {
             let answer = sees.try_introspect(question.clone()).await.unwrap();
             assert_eq!((answer.active, answer.inactive_reason()), (false, reason), "{reason:?}");
         }
         let answer = introspector.try_introspect(question).await.unwrap();
         assert_eq!(answer.inactive_reason(), InactiveReason::Unspecified, "{reason:?}");
+    }
+    let told = server.told().await;
+    for (verdict, count) in expected {
+        let series = format!(r#"token_authority_verdicts_total{{verdict="{verdict}"}}"#);
+        assert_eq!(told.count(&series), count, "{series}");
     }
     server.end().await;
 }

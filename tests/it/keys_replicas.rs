@@ -67,6 +67,7 @@ async fn a_replica_that_lacks_the_promoted_key_makes_nothing_new() {
     let new = issue_under("k2", &server, &admin).await;
     until("the replica says that it does not serve", async || has_status(&replica, ServingStatus::NotServing).await)
         .await;
+    assert_eq!(replica.told().await.count("token_authority_keys_current_at_hand"), 0);
     assert!(replica.log().contains("not serving: the current master key is not here"));
     assert!(replica.log().contains(WHAT_TO_DO) && replica.log().contains(other.ring_file().to_str().unwrap()));
 
@@ -86,6 +87,7 @@ async fn a_replica_that_lacks_the_promoted_key_makes_nothing_new() {
     assert!(has_status(&replica, ServingStatus::NotServing).await);
     other.put_ring(&server.database.ring());
     until("it serves", async || has_status(&replica, ServingStatus::Serving).await).await;
+    assert_eq!(replica.told().await.count("token_authority_keys_current_at_hand"), 1);
     issue_under("k2", &server, &there).await;
     assert!(there.introspect(&new).await.active);
     let log = replica.log();

@@ -9,37 +9,17 @@ use crate::support::{
     Backend, TestServer,
     calls::question,
     forge,
+    metrics::Told,
     sign_in::{PASSWORD, by_password},
     wait::until,
-    wire::http_text,
 };
 
-on_both_databases!(every_metric_is_told_as_it_is_documented, what_happens_is_measured);
+on_both_databases!(every_metric_is_told_as_it_is_documented, what_happens_is_measured, a_miss_is_told_from_a_hit,);
 
 /// Not ours: the exporter's, of the server itself.
 const TARGET_INFO: &str = "target_info";
 
-/// What a server tells, by series.
-struct Told {
-    text: String,
-    values: BTreeMap<String, f64>,
-}
-
-async fn told(server: &TestServer) -> Told {
-    let address = server.server.http_address();
-    let (status, text) = tokio::task::spawn_blocking(move || http_text(address, "/metrics")).await.unwrap();
-    assert_eq!(status, 200);
-    let series = text.lines().filter(|line| !line.starts_with('#'));
-    let values = series.map(|line| line.rsplit_once(' ').expect("a series and its value"));
-    let values = values.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect();
-    Told { text, values }
-}
-
 impl Told {
-    fn value(&self, series: &str) -> f64 {
-        *self.values.get(series).unwrap_or_else(|| panic!("there is no {series}:\n{}", self.text))
-    }
-
     /// What lines of this kind say of each metric.
     fn said(&self, kind: &str) -> BTreeMap<&str, &str> {
         let lines = self.text.lines().filter_map(|line| line.strip_prefix(kind));
@@ -65,11 +45,11 @@ async fn every_metric_is_told_as_it_is_documented(backend: Backend) {
     let issued = admin.issue("ada", "laptop", &[]).await;
     assert!(admin.introspect(&issued.secret).await.active);
     until("something was confirmed", async || {
-        told(&server).await.text.contains("token_authority_confirmation_age_seconds ")
+        server.told().await.text.contains("token_authority_confirmation_age_seconds ")
     })
     .await;
 
-    let told = told(&server).await;
+    let told = server.told().await;
     let (types, helps) = (told.said("# TYPE"), told.said("# HELP"));
     let documented: BTreeSet<_> = metrics::ALL.iter().map(metrics::Metric::prometheus_name).collect();
     let names: BTreeSet<_> = types.keys().filter(|name| **name != TARGET_INFO).map(ToString::to_string).collect();
@@ -92,7 +72,7 @@ async fn what_happens_is_measured(backend: Backend) {
     let admin = server.admin().await;
     let introspector = server.service("gateway", &[ServiceRole::Introspector]).await;
     admin.put_user("ada", PASSWORD).await;
-    let before = told(&server).await;
+    let before = server.told().await;
 
     let issued = admin.issue("ada", "laptop", &["orders:read"]).await;
     assert!(introspector.introspect(&issued.secret).await.active);
@@ -108,7 +88,7 @@ async fn what_happens_is_measured(backend: Backend) {
     admin.revoke(&issued.token.token_id).await.unwrap();
     assert!(!introspector.introspect(&issued.secret).await.active);
 
-    let after = told(&server).await;
+    let after = server.told().await;
     let grown = |series: &str| after.value(series) - before.values.get(series).copied().unwrap_or_default();
     for verdict in ["active", "insufficient_scope", "wrong_secret", "unknown", "malformed", "revoked"] {
         let series = format!(r#"token_authority_verdicts_total{{verdict="{verdict}"}}"#);
@@ -151,4 +131,52 @@ async fn what_happens_is_measured(backend: Backend) {
     assert!(lag.abs() < 0.5, "{lag}");
     assert!(after.value("token_authority_calls_in_flight") < 0.5, "all calls were answered");
     server.end().await;
+}
+
+async fn a_miss_is_told_from_a_hit(backend: Backend) {
+    let server = TestServer::start(backend).await;
+    let admin = server.admin().await;
+    let issued = admin.issue("ada", "laptop", &[]).await;
+    // The caller, and what it asks about, are in memory then.
+    assert!(admin.introspect(&issued.secret).await.active);
+    let lookups = async || {
+        let told = server.told().await;
+        ["hit", "miss"]
+            .map(|result| told.count(&format!(r#"token_authority_cache_lookups_total{{result="{result}"}}"#)))
+    };
+    let [hits, misses] = lookups().await;
+    for _ in 0..3 {
+        assert!(admin.introspect(&issued.secret).await.active);
+    }
+    assert_eq!(lookups().await, [hits + 3, misses]);
+    assert!(!admin.introspect(&forge::unknown(Kind::Personal)).await.active);
+    assert_eq!(lookups().await, [hits + 3, misses + 1]);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_tells_what_it_catches_up_with() {
+    const CATCH_UPS: &str = "token_authority_catch_ups_total";
+    const CHANGES: &str = "token_authority_changes_applied_total";
+
+    let server = TestServer::start(Backend::Postgres).await;
+    let admin = server.admin().await;
+    let other = server.database.replica();
+    let replica = TestServer::on(other.clone(), &other.settings(None)).await;
+    let there = replica.admin().await;
+    let issued = admin.issue("ada", "laptop", &[]).await;
+    assert!(there.introspect(&issued.secret).await.active);
+    let before = replica.told().await;
+
+    admin.issue("ada", "phone", &[]).await;
+    admin.revoke(&issued.token.token_id).await.unwrap();
+    assert!(!there.introspect(&issued.secret).await.active);
+    let after = replica.told().await;
+    assert_eq!(after.count(CHANGES), before.count(CHANGES) + 2);
+    assert!(after.count(CATCH_UPS) > before.count(CATCH_UPS), "{}", after.text);
+    let ok = r#"token_authority_confirmation_duration_seconds_count{outcome="ok"}"#;
+    assert!(after.count(ok) > before.count(ok), "{}", after.text);
+    for server in [replica, server] {
+        server.end().await;
+    }
 }

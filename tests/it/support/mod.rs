@@ -23,6 +23,7 @@ pub(crate) mod install;
 mod keys;
 pub(crate) mod legacy;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod nginx;
 pub(crate) mod pki;
 pub(crate) mod postgres;
