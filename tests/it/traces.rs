@@ -15,14 +15,20 @@ use crate::support::{
     Backend, Process,
     calls::question,
     collector::{Collector, tells, texts},
-    forge, issue_request,
+    forge,
+    http::{Headers, basic},
+    http1, issue_request,
     pki::Authority,
     sign_in::{PASSWORD, by_password},
     wait::until,
     wire::http_text,
 };
 
-on_both_databases!(a_call_is_one_trace_from_its_caller_to_the_database, nothing_exported_holds_a_secret);
+on_both_databases!(
+    a_call_is_one_trace_from_its_caller_to_the_database,
+    a_request_is_one_trace_from_its_client_to_the_database,
+    nothing_exported_holds_a_secret,
+);
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const TRACE_ID: [u8; 16] =
@@ -32,10 +38,14 @@ const CALLER_ID: [u8; 8] = [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31];
 /// A request from a caller whose trace is sampled, or is not.
 fn within_trace<T>(request: impl IntoRequest<T>, sampled: bool) -> tonic::Request<T> {
     let mut request = request.into_request();
-    let flags = if sampled { "01" } else { "00" };
-    let parent = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
-    request.metadata_mut().insert("traceparent", parent.parse().unwrap());
+    request.metadata_mut().insert("traceparent", traceparent(sampled).parse().unwrap());
     request
+}
+
+/// Where a caller stands in its trace (W3C Trace Context, section 3.2).
+fn traceparent(sampled: bool) -> String {
+    let flags = if sampled { "01" } else { "00" };
+    format!("00-{TRACE}-b7ad6b7169203331-{flags}")
 }
 
 fn named<'a>(spans: &'a HashMap<Vec<u8>, Span>, name: &str) -> &'a Span {
@@ -101,6 +111,43 @@ async fn a_call_is_one_trace_from_its_caller_to_the_database(backend: Backend) {
     assert_eq!(of_trace.len(), 1, "{lines:?}");
     let span_id = call.span_id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert!(of_trace[0].to_string().contains(&span_id), "{of_trace:?}");
+    assert!(server.terminate().success());
+}
+
+async fn a_request_is_one_trace_from_its_client_to_the_database(backend: Backend) {
+    const NAME: &str = "POST /oauth2/revoke";
+    let (database, collector) = (backend.database(), Collector::start().await);
+    let server = Process::start_with(&database, |command| {
+        collector.is_told_by(command);
+        command.env("TOKEN_AUTHORITY__TELEMETRY__SAMPLE_RATIO", "0");
+    });
+    let admin = server.admin().await;
+    let issued = admin.issue("ada", "laptop", &[]).await;
+    let authorization = basic(&database.admin_token());
+    let parent = traceparent(true);
+    let revoke = async |secret: &str, more: Headers<'_>| {
+        let form = [("content-type", "application/x-www-form-urlencoded"), ("authorization", &authorization)];
+        let body = format!("token={secret}");
+        let headers = [&form[..], more].concat();
+        http1::request(server.http, "POST", "/oauth2/revoke", &headers, body.as_bytes()).await.unwrap().status
+    };
+    assert_eq!(revoke("junk", &[]).await, 200, "not traced");
+    assert_eq!(revoke(&issued.secret, &[("traceparent", &parent)]).await, 200);
+    assert!(!admin.introspect(&issued.secret).await.active);
+
+    until("its spans came", async || collector.trace(&TRACE_ID).values().any(|span| span.name == NAME)).await;
+    let spans = collector.trace(&TRACE_ID);
+    let request = named(&spans, NAME);
+    assert_eq!((request.kind(), &request.parent_span_id[..]), (SpanKind::Server, &CALLER_ID[..]));
+    let attributes = texts(&request.attributes);
+    let told = ["http.request.method", "http.route", "http.response.status_code"].map(|key| attributes[key].as_str());
+    assert_eq!(told, ["POST", "/oauth2/revoke", "IntValue(200)"]);
+    let change = named(&spans, "change");
+    assert!(is_within(&spans, named(&spans, "UPDATE"), change) && is_within(&spans, change, request));
+    assert!(spans.values().all(|span| is_within(&spans, span, request)), "all are of one trace");
+    assert_eq!(collector.spans().len(), spans.len(), "no other request was traced");
+    assert!(server.logged("answered").iter().any(|line| line.to_string().contains(TRACE)), "the log leads to it");
+    server.seen.look_for_secrets(&collector.bytes(), &[]);
     assert!(server.terminate().success());
 }
 
