@@ -105,6 +105,9 @@ async fn clients_are_refused_by_what_is_wrong_with_their_certificate() {
         (Some(&for_servers), AlertDescription::UnsupportedCertificate),
     ] {
         assert_eq!(authority.alert(server.server.grpc_address(), shown).await, alert);
+        let mut http = authority.config(shown);
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        assert_eq!(authority.alert_to(server.server.http_address(), http).await, alert, "by the other port as well");
     }
     let tls = authority.tls(Some(&good));
     let caller = caller(server.server.grpc_address(), None, &tls, &server.seen).await.unwrap();

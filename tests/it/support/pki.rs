@@ -152,7 +152,12 @@ impl Authority {
 
     /// How a server refuses a client that shows this.
     pub(crate) async fn alert(&self, server: SocketAddr, identity: Option<&Pair>) -> AlertDescription {
-        let refusal = match self.connect(server, identity).await {
+        self.alert_to(server, self.config(identity)).await
+    }
+
+    /// The same, of a client with this configuration.
+    pub(crate) async fn alert_to(&self, server: SocketAddr, config: ClientConfig) -> AlertDescription {
+        let refusal = match connect(server, config).await {
             Err(refusal) => refusal,
             // In TLS 1.3 a client is done before the server has seen its certificate.
             Ok(mut stream) => {
