@@ -14,6 +14,8 @@ use crate::support::{
     wait::until,
 };
 
+const DATABASE: &str = "token-authority.db";
+
 /// What it found: of each check its worst level, and all that was said.
 struct Diagnosis {
     code: i32,
@@ -26,6 +28,10 @@ impl Diagnosis {
         let arguments = [&["doctor", "--output", "json"], arguments].concat();
         let mut doctor = command(database, &arguments);
         change(&mut doctor);
+        Self::by(database, doctor)
+    }
+
+    fn by(database: &Database, doctor: Command) -> Self {
         let ran = ran(doctor);
         assert_eq!(ran.stderr, "", "what it finds is its output");
         let told: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -205,12 +211,61 @@ async fn a_postgresql_that_cannot_keep_the_promise_is_told_of() {
     assert_eq!(found.code, 1);
     found.assert("database.role", "failure", "lead database.url to the primary");
 
+    cluster.sql("postgres", "ALTER SYSTEM SET full_page_writes = off");
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    until("it is told", async || look(&database).worst() == "warning").await;
+    look(&database).assert("database.durability", "warning", "set full_page_writes = on");
+
     cluster.sql("postgres", "ALTER SYSTEM SET fsync = off");
     cluster.stop();
     cluster.start_again();
     let found = look(&database);
     assert_eq!(found.code, 1);
     found.assert("database.durability", "failure", "set fsync = on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_others_may_read_and_a_service_without_administrators_are_told_of() {
+    let database = Backend::Sqlite.database();
+    assert!(Process::start(&database).terminate().success());
+    for (name, check) in [(DATABASE, "database.file"), ("admin.token", "admin.file")] {
+        let file = database.data_dir().join(name);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let found = look(&database);
+        assert_eq!((found.code, found.worst()), (0, "warning"), "{}", found.text);
+        found.assert(check, "warning", "chmod 600");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let open = Diagnosis::of(&database, &[], |command| {
+        command.env("TOKEN_AUTHORITY__GRPC__LISTEN", "0.0.0.0:0").env("TOKEN_AUTHORITY__GRPC__ALLOW_PLAINTEXT", "true");
+    });
+    open.assert("tls.grpc", "ok", "something else has to protect it");
+
+    database.execute("UPDATE credentials SET revoke_time = create_time WHERE roles LIKE '%admin%'").await;
+    look(&database).assert("administrators", "warning", "admin reset");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_with_little_room_is_told_of() {
+    use crate::support::small_disk;
+
+    let database = Backend::Sqlite.database();
+    assert!(Process::start(&database).terminate().success());
+    let file = database.data_dir().join(DATABASE);
+    for (mib, level) in [(15, "failure"), (200, "warning")] {
+        let small = database.data_dir().join(format!("{mib}-mib"));
+        fs::create_dir(&small).unwrap();
+        let mut doctor = command(&database, &["doctor", "--output", "json"]);
+        doctor.env("TOKEN_AUTHORITY__DATABASE__URL", format!("sqlite:{}", small.join(DATABASE).display()));
+        let mut there = Command::new("sh");
+        there.args(["-c", r#"cp -p "$0" "$1" && shift && exec "$@""#]).args([&file, &small]);
+        there.arg(doctor.get_program()).args(doctor.get_args());
+        there.envs(doctor.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let found = Diagnosis::by(&database, small_disk::within(&small, mib, None, &there));
+        found.assert("disk", level, "make room");
+        assert_eq!(found.code, i32::from(level == "failure"), "{}", found.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
