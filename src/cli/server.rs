@@ -9,6 +9,7 @@ use clap::{
     Args, Subcommand,
     builder::{StringValueParser, TypedValueParser as _},
 };
+use sd_notify::NotifyState;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     server::{self, Server},
     settings::{DatabaseUrl, Flags, Settings},
-    telemetry,
+    telemetry::{self, told_of},
 };
 
 /// How long a collector may take for the last spans.
@@ -152,16 +153,25 @@ async fn serve(settings: &Settings) -> Result<Exit, Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let server = Server::start(settings).await.map_err(failed)?;
+    tell_service_manager(NotifyState::Ready);
     let told_to_stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        tell_service_manager(NotifyState::Stopping);
     };
     let ended = server.run_until(told_to_stop).await.map_err(failed);
     telemetry.end(LAST_WORD).await;
     ended?;
     Ok(Exit::Done)
+}
+
+/// Tells systemd, where it started this process and wants to know (`Type=notify`).
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(error = told_of(&error), "the service manager could not be told");
+    }
 }
 
 pub(super) fn runtime() -> Result<Runtime, Error> {

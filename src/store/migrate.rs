@@ -1,15 +1,21 @@
 //! Does the schema fit? What this binary needs and the database lacks is
-//! applied, by one process at a time.
+//! applied, by one process at a time, beside servers that run.
 
 use std::collections::BTreeSet;
 
 use migrations::{Migrator, MigratorTrait as _};
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr, Statement, TransactionTrait as _};
 
 use super::{Store, detached};
 
 /// The key of the lock that migrating processes take in turn: "token-au".
 const ADVISORY_LOCK: i64 = 0x746f_6b65_6e2d_6175;
+
+/// How often a migration asks for a table that others use, `database.lock_timeout`
+/// each: whoever comes to the table meanwhile waits behind it.
+const TRIES: u32 = 10;
+/// PostgreSQL's `lock_not_available`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Why the schema does not fit.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +26,12 @@ pub enum MigrateError {
          or set database.migrate_on_start"
     )]
     Pending(usize),
+    /// Somebody keeps a table that is to be changed.
+    #[error(
+        "a table that a migration changes is in use, by a backup or a transaction that was left open: \
+         migrate again once that has ended; what was applied before it stays"
+    )]
+    TableInUse(#[source] DbErr),
     /// The driver's own failure.
     #[error("cannot migrate the database")]
     Driver(#[from] DbErr),
@@ -51,20 +63,42 @@ impl Store {
     pub async fn migrate(&self) -> Result<usize, MigrateError> {
         let store = self.clone();
         detached(async move {
-            let transaction = store.writer().begin().await?;
-            store.0.config.forget_statements(&transaction).await?;
-            if store.backend() == DbBackend::Postgres {
-                let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-                transaction.execute_unprepared(&lock).await?;
+            let (mut applied, mut tries) = (0, 0);
+            loop {
+                match store.try_migrate().await {
+                    Ok(0) => return Ok(applied),
+                    Ok(further) => (applied, tries) = (applied + further, 0),
+                    Err(error) if !is_lock_timeout(&error) => return Err(error.into()),
+                    Err(error) if tries == TRIES => return Err(MigrateError::TableInUse(error)),
+                    Err(_) => {
+                        tries += 1;
+                        tracing::info!(tries, "a table that is to be changed is in use: it is tried again");
+                        // Those that waited behind it go first.
+                        tokio::time::sleep(store.0.config.lock_timeout).await;
+                    }
+                }
             }
-            let pending = compare(&transaction).await?.pending.len();
-            if pending > 0 {
-                Migrator::up(&transaction, None).await?;
-            }
-            transaction.commit().await?;
-            Ok(pending)
         })
         .await
+    }
+
+    /// Applies the next that is missing; of a new database, which nobody waits for, all.
+    async fn try_migrate(&self) -> Result<usize, DbErr> {
+        let transaction = self.writer().begin().await?;
+        self.0.config.forget_statements(&transaction).await?;
+        if self.backend() == DbBackend::Postgres {
+            let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+            transaction.execute_unprepared(&lock).await?;
+            let patience = self.0.config.lock_timeout.as_millis();
+            transaction.execute_unprepared(&format!("SET LOCAL lock_timeout = {patience}")).await?;
+        }
+        let Schema { pending, is_new, .. } = compare(&transaction).await?;
+        let next = if is_new { pending.len() } else { pending.len().min(1) };
+        if next > 0 {
+            Migrator::up(&transaction, u32::try_from(next).ok()).await?;
+        }
+        transaction.commit().await?;
+        Ok(next)
     }
 
     /// Refuses a schema that lacks what this binary needs.
@@ -74,6 +108,13 @@ impl Store {
             pending => Err(MigrateError::Pending(pending)),
         }
     }
+}
+
+fn is_lock_timeout(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error else {
+        return false;
+    };
+    source.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
 }
 
 /// Which of this binary's migrations are not applied, and which others are. Those, a

@@ -1,14 +1,23 @@
 //! A server starts only on a database that it can keep its promises on: its
 //! own where it is embedded, migrated, durable.
 
-use std::{process::Command, sync::Arc};
+use std::{
+    io::ErrorKind,
+    os::unix::net::UnixDatagram,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use migrations::{Migrator, MigratorTrait as _};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use crate::support::{
     Backend, Database, Process,
+    gate::backends,
     postgres::Postgres,
     process::{command, run},
+    wait::until,
     wire::http_get,
 };
 
@@ -147,6 +156,40 @@ async fn an_older_schema_is_refused_until_it_is_migrated() {
     assert!(server.terminate().success());
 }
 
+/// As a transaction that wrote and was left open does.
+const USE_TABLES: &str = "LOCK TABLE accounts, credentials, secrets, changes, audit_events IN ROW EXCLUSIVE MODE";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_table_lets_others_through() {
+    let database = Backend::Postgres.database();
+    assert!(Process::start(&database).terminate().success());
+    one_migration_back(&database).await;
+    let [connection, other] = [database.connect().await, database.connect().await];
+    let left_open = connection.begin().await.unwrap();
+    left_open.execute_unprepared(USE_TABLES).await.unwrap();
+
+    let mut migrate = command(&database, &["migrate"]);
+    migrate.env("TOKEN_AUTHORITY__DATABASE__LOCK_TIMEOUT", "200ms").stderr(Stdio::piped());
+    let mut migrating = migrate.spawn().unwrap();
+    for _ in 0..3 {
+        let waits = "wait_event_type = 'Lock'";
+        until("the migration waits", async || backends(&database, waits) == 1).await;
+        let change = other.begin().await.unwrap();
+        change.execute_unprepared(USE_TABLES).await.unwrap();
+        assert!(migrating.try_wait().unwrap().is_none(), "it goes on trying");
+        change.rollback().await.unwrap();
+    }
+    let ended = tokio::task::spawn_blocking(move || migrating.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(!ended.status.success() && said.contains("migrate again once that has ended"), "{said}");
+
+    left_open.rollback().await.unwrap();
+    assert_eq!(run(&database, &["migrate"]), (true, "1 migration(s) applied\n".to_owned()));
+    for connection in [connection, other] {
+        connection.close().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_embedded_database_is_migrated_by_its_server() {
     let database = Backend::Sqlite.database();
@@ -158,6 +201,34 @@ async fn an_older_embedded_database_is_migrated_by_its_server() {
     assert!(server.admin().await.introspect(&issued.secret).await.active);
     assert!(server.terminate().success());
     database.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_is_told_when_it_serves_and_when_it_ends() {
+    let database = Backend::Sqlite.database();
+    let path = database.data_dir().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let told = || {
+        let mut bytes = [0; 100];
+        let length = manager.recv(&mut bytes).expect("it is told");
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let server = Process::start_with(&database, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    assert_eq!(told().trim(), "READY=1");
+    assert!(server.admin().await.who_am_i().await.is_ok());
+    assert!(server.terminate().success());
+    assert_eq!(told().trim(), "STOPPING=1");
+
+    // Nobody hears a server that cannot start.
+    let refused = Process::try_start_with(&database, |command| {
+        command.env("NOTIFY_SOCKET", &path).env("TOKEN_AUTHORITY__GRPC__LISTEN", "192.0.2.1:1");
+    });
+    assert!(refused.is_err());
+    manager.set_nonblocking(true).unwrap();
+    assert_eq!(manager.recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
