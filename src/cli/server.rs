@@ -3,7 +3,14 @@
 //! These commands reach the database and the keys, not a server; they all take
 //! the same options, which override the settings' file and the environment.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
     Args, Subcommand,
@@ -14,6 +21,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
+use uuid::Uuid;
 
 use super::{
     Error, Exit,
@@ -73,7 +81,8 @@ pub enum AdminCommand {
 /// The options of `admin backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// The file to be made; it holds hashes, and is for its owner alone
+    /// The file to be made, which is for its owner alone; `-` for standard output. It
+    /// holds hashes
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 
@@ -123,6 +132,9 @@ pub(super) fn run(command: &ServerCommand, console: Console) -> Result<Exit, Err
             runtime()?.block_on(server::reset_admin(&settings)).map_err(failed)?;
             say(&format!("a new admin credential is in {}\n", settings.admin_token_file().display()))
         }
+        ServerCommand::Admin(AdminCommand::Backup(BackupArgs { to, server })) if to.as_os_str() == "-" => {
+            pass_backup_on(&server.load()?)
+        }
         ServerCommand::Admin(AdminCommand::Backup(BackupArgs { to, server })) => {
             runtime()?.block_on(server::back_up(&server.load()?, to)).map_err(failed)?;
             say(&format!(
@@ -167,6 +179,17 @@ async fn serve(settings: &Settings) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// Copies the database to standard output, through a file that has no name by then:
+/// SQLite wants to go back and forth in what it writes.
+fn pass_backup_on(settings: &Settings) -> Result<Exit, Error> {
+    let path = env::temp_dir().join(format!("token-authority-{}.db", Uuid::new_v4()));
+    runtime()?.block_on(server::back_up(settings, &path)).map_err(failed)?;
+    let copy = File::open(&path);
+    fs::remove_file(&path).map_err(failed)?;
+    io::copy(&mut copy.map_err(failed)?, &mut io::stdout().lock()).map_err(failed)?;
+    Ok(Exit::Done)
+}
+
 /// Tells systemd, where it started this process and wants to know (`Type=notify`).
 fn tell_service_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
@@ -179,7 +202,7 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
 }
 
 pub(super) fn say(text: &str) -> Result<Exit, Error> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(failed)?;
+    io::stdout().write_all(text.as_bytes()).map_err(failed)?;
     Ok(Exit::Done)
 }
 

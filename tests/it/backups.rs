@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use crate::support::{Backend, Database, Process, TestServer, process::run};
+use crate::support::{
+    Backend, Database, Process, TestServer,
+    process::{command, run},
+};
 
 async fn epoch(database: &Database) -> String {
     let column = if database.url().is_some() { "epoch" } else { "hex(epoch)" };
@@ -43,6 +46,12 @@ async fn a_running_server_is_backed_up_and_its_copy_begins_another_history() {
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     let (done, said) = run(&database, &["admin", "backup", "--to", to]);
     assert!(!done && said.contains("backup.db"), "an existing file is kept: {said}");
+    // Where no file could be fetched from, by its output.
+    let passing = tempfile::tempdir().unwrap();
+    let output = command(&database, &["admin", "backup", "--to", "-"]).env("TMPDIR", passing.path()).output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"SQLite format 3\0"), "{:?}", output.status);
+    assert_eq!(fs::read_dir(passing.path()).unwrap().count(), 0, "nothing is left behind");
+    fs::write(&copy, output.stdout).unwrap();
 
     admin.revoke(&revoked_later.token.token_id).await.unwrap();
     let lost = admin.issue("ada", "after", &[]).await;

@@ -18,9 +18,6 @@
 {{- if and (not $sqlite) (not $values.masterKey.existingSecret) }}
 {{- fail "database.kind is postgresql, where pods keep no files and all replicas need one master key: name the Secret that holds it in masterKey.existingSecret" }}
 {{- end }}
-{{- if and (not $sqlite) $values.maintenance.args }}
-{{- fail "maintenance.args is for the embedded database: on PostgreSQL run the command in a pod, beside servers that run (kubectl exec)" }}
-{{- end }}
 {{- if and $values.persistence.existingClaim (not $values.persistence.enabled) }}
 {{- fail "persistence.existingClaim is set, but persistence.enabled is false" }}
 {{- end }}
@@ -32,6 +29,9 @@
 {{- end }}
 {{- if and (not $values.tls.enabled) (eq $values.plaintext.protectedBy "network-policy") (not $values.networkPolicy.enabled) }}
 {{- fail "nothing protects credentials on their way: tls.enabled and networkPolicy.enabled are both false; set one of them, or plaintext.protectedBy=mesh where a service mesh encrypts calls" }}
+{{- end }}
+{{- if and (not $values.tls.enabled) (eq $values.plaintext.protectedBy "network-policy") (ne $values.service.type "ClusterIP") }}
+{{- fail (printf "service.type is %s, and calls are plaintext: what comes from outside the cluster may look like a node, whom no NetworkPolicy holds off; set tls.enabled=true" $values.service.type) }}
 {{- end }}
 {{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}

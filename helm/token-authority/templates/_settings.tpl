@@ -55,9 +55,11 @@ admin:
 {{- end }}
 {{- end }}
 
-{{/* The settings file, in TOML. */}}
+{{/* The settings file, in TOML. The cluster's collector gets a copy of the audit trail
+     where nobody says otherwise: after a restored backup or a failover, that tells
+     what has to be revoked again. */}}
 {{- define "token-authority.settings" -}}
-{{- $settings := deepCopy .Values.settings }}
+{{- $settings := mustMergeOverwrite (dict "audit" (dict "stdout" true)) (deepCopy .Values.settings) }}
 {{- include "token-authority.wholeNumbers" $settings }}
 {{- $settings = mustMergeOverwrite $settings (include "token-authority.ownSettings" . | fromYaml) }}
 {{- $text := toToml $settings }}
