@@ -226,7 +226,8 @@ impl Server {
         tokio::spawn(health::watch(store.clone(), keys.clone(), board, leaving.clone(), stop.clone()));
         let (age, window) = (signing_key.clone(), settings.sign_in.window.0);
         tokio::spawn(signing::follow(store.clone(), keys.clone(), signing_key_lifetime, age, stop.clone()));
-        for tls in [&grpc_tls, &http_tls].into_iter().flatten() {
+        let tls: Vec<_> = [&grpc_tls, &http_tls].into_iter().flatten().cloned().collect();
+        for tls in &tls {
             tokio::spawn(tls.clone().follow(stop.clone()));
         }
         tokio::spawn(keys::follow(store.clone(), keys.clone(), settings.master_key_file(), stop.clone()));
@@ -243,6 +244,7 @@ impl Server {
             sign_ins: authority.sign_ins(),
             keys,
             signing_key,
+            tls,
             calls: calls.clone(),
             sampling: sampling.clone(),
             ready: is_ready.clone(),

@@ -9,7 +9,7 @@ use std::{
 use opentelemetry::KeyValue;
 use tokio::sync::watch;
 
-use super::signing;
+use super::{signing, tls::Tls};
 use crate::{
     authority::SignIns,
     introspection::{Bcrypt, Introspector},
@@ -30,6 +30,7 @@ pub(super) struct Measured {
     pub(super) sign_ins: SignIns,
     pub(super) keys: Arc<KeysAtHand>,
     pub(super) signing_key: signing::Age,
+    pub(super) tls: Vec<Arc<Tls>>,
     pub(super) calls: Calls,
     pub(super) sampling: Sampling,
     pub(super) ready: watch::Receiver<bool>,
@@ -131,6 +132,9 @@ impl Reader<'_> {
         self.gauge(&names::CURRENT_KEY_AT_HAND, move |parts| whether(parts.keys.now().current().is_ok()));
         self.gauge(&names::SIGNING_KEY_AGE, |parts| {
             parts.signing_key.now().map_or_else(Vec::new, |age| one(age.as_secs_f64()))
+        });
+        self.gauge(&names::CERTIFICATE_EXPIRE_TIME, |parts| {
+            each(parts.tls.iter().map(|tls| (tls.listener(), tls.expire_time().as_secs_f64())))
         });
         self.gauge(&names::READY, move |parts| whether(*parts.ready.borrow()));
         self.gauge(&names::BUILD_INFO, |parts| {

@@ -102,6 +102,16 @@ impl Tls {
         self.current.load_full()
     }
 
+    /// Whose connections these are: `grpc` or `http`.
+    pub(super) fn listener(&self) -> &'static str {
+        self.files.listener()
+    }
+
+    /// Until when what is shown now is good, since 1970.
+    pub(super) fn expire_time(&self) -> Duration {
+        Duration::from_micros(self.now().expire_time.as_micros().max(0).unsigned_abs())
+    }
+
     /// Tells when other authorities of clients are trusted.
     pub(super) fn trust(&self) -> watch::Receiver<u64> {
         self.trust.subscribe()
@@ -115,7 +125,7 @@ impl Tls {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             match self.look_again().await {
                 Ok(()) => trouble = Trouble::default(),
-                Err(error) => trouble.tell(self.files.listener(), &error),
+                Err(error) => trouble.tell(self.listener(), &error),
             }
         }
     }
@@ -135,7 +145,7 @@ impl Tls {
         // Only now: whoever was accepted with the former ones finds that they changed.
         self.trust.send_replace(trust);
         tracing::info!(
-            listener = self.files.listener(),
+            listener = self.listener(),
             expires_at_unix = seconds(expire_time),
             other_client_authorities = trust != current.trust,
             "the TLS files were replaced, and are used from now on"

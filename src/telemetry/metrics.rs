@@ -243,6 +243,12 @@ pub const CURRENT_KEY_AT_HAND: Metric = gauge(
 );
 pub const SIGNING_KEY_AGE: Metric =
     gauge("token_authority.signing_key.age", "s", &[], "How old the key is that signs web sessions' tokens.");
+pub const CERTIFICATE_EXPIRE_TIME: Metric = gauge(
+    "token_authority.certificate.expire_time",
+    "s",
+    &["listener"],
+    "When the certificate expires that a listener with TLS shows, `grpc` or `http`, in seconds since 1970.",
+);
 pub const READY: Metric =
     gauge("token_authority.ready", "", &[], "Whether the service answers, as `/readyz` and health checks say: 1 or 0.");
 
@@ -315,6 +321,7 @@ pub const ALL: &[Metric] = &[
     USES_WRITE_FAILURES,
     CURRENT_KEY_AT_HAND,
     SIGNING_KEY_AGE,
+    CERTIFICATE_EXPIRE_TIME,
     READY,
     BUILD_INFO,
     PROCESS_START_TIME,

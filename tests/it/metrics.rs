@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use token_authority::{domain::credential::Kind, proto::v1::ServiceRole, telemetry::metrics};
+use token_authority::{domain::credential::Kind, proto::v1::ServiceRole, settings::Tls, telemetry::metrics};
 
 use crate::support::{
     Backend, TestServer,
     calls::question,
     forge,
     metrics::Told,
+    pki::{Authority, Files, caller},
     sign_in::{PASSWORD, by_password},
     wait::until,
 };
@@ -39,8 +40,13 @@ impl Told {
 }
 
 async fn every_metric_is_told_as_it_is_documented(backend: Backend) {
-    let server = TestServer::start(backend).await;
-    let admin = server.admin().await;
+    let (authority, database) = (Authority::new("servers"), backend.database());
+    let mut settings = database.settings(None);
+    Files::new(database.data_dir(), &authority.server(), None).set(&mut settings);
+    settings.http.tls = Tls::default();
+    let server = TestServer::on(database, &settings).await;
+    let (grpc, credential) = (server.server.grpc_address(), server.database.admin_token());
+    let admin = caller(grpc, Some(&credential), &authority.tls(None), &server.seen).await.unwrap();
     admin.put_user("ada", PASSWORD).await;
     let issued = admin.issue("ada", "laptop", &[]).await;
     assert!(admin.introspect(&issued.secret).await.active);

@@ -107,6 +107,9 @@ async fn what_cannot_be_used_is_told_and_the_former_stays() {
     settings.http.tls = token_authority::settings::Tls::default();
     let server = TestServer::on(database, &settings).await;
     let grpc = server.server.grpc_address();
+    let told =
+        async || server.told().await.count(r#"token_authority_certificate_expire_time_seconds{listener="grpc"}"#);
+    assert_eq!(told().await, first.expire_time());
 
     let mixed = Pair { key: authority.server().key, ..authority.server() };
     for (bad, problem) in [(mixed, "does not fit the certificate"), (authority.expired_server(), "has expired")] {
@@ -122,9 +125,10 @@ async fn what_cannot_be_used_is_told_and_the_former_stays() {
         .await;
         assert_eq!(authority.shown(grpc, None).await, first.der());
     }
-    let second = authority.server();
+    let second = authority.server_for(7_200);
     files.write(&second);
     until("one in order is shown", async || authority.shown(grpc, None).await == second.der()).await;
+    assert_eq!(told().await, second.expire_time());
     server.end().await;
 }
 

@@ -59,7 +59,12 @@ impl Authority {
 
     /// A certificate of a server on this machine.
     pub(crate) fn server(&self) -> Pair {
-        self.sign(ExtendedKeyUsagePurpose::ServerAuth, &["localhost", "127.0.0.1"], from_now(3_600))
+        self.server_for(3_600)
+    }
+
+    /// One that ends after so many seconds.
+    pub(crate) fn server_for(&self, seconds: u64) -> Pair {
+        self.sign(ExtendedKeyUsagePurpose::ServerAuth, &["localhost", "127.0.0.1"], from_now(seconds))
     }
 
     /// One that ended long ago.
@@ -175,6 +180,13 @@ impl Authority {
 impl Pair {
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+
+    /// When it expires, in seconds since 1970.
+    pub(crate) fn expire_time(&self) -> u64 {
+        let der = self.der();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        certificate.validity().not_after.timestamp().try_into().unwrap()
     }
 }
 
