@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use migrations::{Migrator, MigratorTrait as _};
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr, Statement, TransactionTrait as _, sqlx};
 
 use super::{Store, detached};
 
@@ -114,7 +114,8 @@ fn is_lock_timeout(error: &DbErr) -> bool {
     let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error else {
         return false;
     };
-    source.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    let error = source.as_database_error();
+    error.and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
 }
 
 /// Which of this binary's migrations are not applied, and which others are. Those, a
