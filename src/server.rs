@@ -133,6 +133,7 @@ pub struct Server {
     uses: Writer,
     refusals: Writer,
     audit_stream: Option<audit_stream::Stream>,
+    authority: Authority,
     meters: Meters,
     measured: Arc<metrics::Measured>,
     grpc: JoinHandle<()>,
@@ -256,7 +257,8 @@ impl Server {
         let through = doors::through(settings, &meters, sampling.clone());
         let http_routes = http::routes(is_ready, meters.clone(), doors, through);
         let (proxies, max_message_bytes) = (settings.grpc_trusted_proxies()?, settings.grpc.max_message_bytes);
-        let (routes, door) = grpc::routes(authority, introspector, callers, proxies, refused, max_message_bytes);
+        let (routes, door) =
+            grpc::routes(authority.clone(), introspector, callers, proxies, refused, max_message_bytes);
         let mut routes = routes.add_service(health_service);
         if grpc_address.ip().to_canonical().is_loopback() || settings.grpc.reflection {
             routes = reflected(routes)?;
@@ -284,6 +286,7 @@ impl Server {
             uses,
             refusals,
             audit_stream,
+            authority,
             meters,
             measured,
             grpc: tokio::spawn(grpc),
@@ -327,7 +330,10 @@ impl Server {
         self.stop.cancel();
         let both = async {
             (&mut self.grpc).await?;
-            Ok((&mut self.http).await?)
+            (&mut self.http).await?;
+            // Those that failed last are told after their answers.
+            self.authority.guesses_told().await;
+            Ok(())
         };
         let ended = tokio::time::timeout(SHUTDOWN_GRACE, both).await;
         if ended.is_err() {

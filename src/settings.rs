@@ -363,8 +363,8 @@ pub struct Shutdown {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// How often it is told what was refused, counted: a crash loses the refusals
-    /// since.
+    /// How often it is told what was refused, counted, guesses of passwords beyond so
+    /// many among it: a crash loses the refusals since.
     pub refusal_interval: Span,
     /// Whether each event is printed as well, a JSON object a line on standard
     /// output.

@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 pub mod bootstrap;
 mod error;
+mod guesses;
 mod import;
 mod jwks;
 mod mint;
@@ -144,6 +145,11 @@ impl Authority {
     /// What was refused, to be written down.
     pub fn refusals(&self) -> Refusals {
         self.refusals.clone()
+    }
+
+    /// Returns once every sign-in that failed so far is told or counted.
+    pub async fn guesses_told(&self) {
+        self.throttle.told().await;
     }
 
     /// How sign-ins by a password ended.

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::guesses::{Guess, Guesses};
 use crate::{
     domain::{
         account::AccountId,
@@ -26,10 +27,6 @@ const EACH: usize = 16;
 /// So many of all callers together; what is beyond, or beyond [`EACH`], by what and
 /// why alone.
 const MAX_KINDS: usize = 128;
-/// So many rows an interval of who guesses passwords, each of an account or a network;
-/// what is beyond is counted by what and why alone.
-const MAX_GUESSES: usize = 128;
-
 /// A change that was refused.
 #[derive(Clone, Debug)]
 pub struct RefusedChange {
@@ -55,8 +52,7 @@ pub struct Refusals(Arc<Mutex<Interval>>);
 #[derive(Debug, Default)]
 struct Interval {
     kinds: HashMap<Kind, Counted>,
-    // Rows of guesses, which are written down by themselves.
-    guesses: usize,
+    guesses: Guesses,
 }
 
 /// What makes refusals alike.
@@ -103,34 +99,36 @@ impl Refusals {
         self.interval().add(Kind { action, reason, who: Some(who) }, counted);
     }
 
-    /// Whether a row of its own may tell of a guess; where there were too many, it is
-    /// counted here.
-    pub(super) fn has_room_for_guess(&self, action: &'static str, reason: &str) -> bool {
-        let mut interval = self.interval();
-        if interval.guesses < MAX_GUESSES {
-            interval.guesses += 1;
-            return true;
-        }
-        let kind = Kind { action, reason: reason.to_owned(), who: None };
-        interval.add(kind, Counted { count: 1, address: None, request_id: Arc::default() });
-        false
+    /// Takes the room of one row for a guess at an account's password, or at nobody's;
+    /// whether there was some.
+    pub(super) fn take_row_for_guess(&self, account: Option<&AccountId>) -> bool {
+        self.interval().guesses.take_row(account)
+    }
+
+    /// Counts a guess that there was no row for.
+    pub(super) fn note_guess(&self, guess: Guess) {
+        self.interval().guesses.note(guess, 1);
     }
 
     /// Writes down all that were counted; what cannot be written is kept.
     pub async fn write(&self, store: &Store) -> Result<(), store::Error> {
-        let counted = std::mem::take(&mut *self.interval()).kinds;
-        if counted.is_empty() {
+        let Interval { kinds, guesses } = std::mem::take(&mut *self.interval());
+        let guesses = guesses.counted();
+        if kinds.is_empty() && guesses.is_empty() {
             return Ok(());
         }
         let written = {
-            let (store, counted) = (store.clone(), counted.clone());
+            let (store, kinds, guesses) = (store.clone(), kinds.clone(), guesses.clone());
             let database = store.clone();
-            database.change(async move { try_write(&store, counted).await }).await
+            database.change(async move { try_write(&store, kinds, guesses).await }).await
         };
         if written.is_err() {
             let mut interval = self.interval();
-            for (kind, counted) in counted {
+            for (kind, counted) in kinds {
                 interval.add(kind, counted);
+            }
+            for (guess, count) in guesses {
+                interval.guesses.note(guess, count);
             }
         }
         written
@@ -190,12 +188,17 @@ impl Target {
     }
 }
 
-async fn try_write(store: &Store, counted: HashMap<Kind, Counted>) -> Result<(), store::Error> {
+async fn try_write(
+    store: &Store,
+    kinds: HashMap<Kind, Counted>,
+    guesses: HashMap<Guess, u64>,
+) -> Result<(), store::Error> {
     let transaction = store.begin().await?;
-    let mut events = Vec::with_capacity(counted.len());
-    for (kind, counted) in counted {
+    let mut events = Vec::with_capacity(kinds.len() + guesses.len());
+    for (kind, counted) in kinds {
         events.push(event(&transaction, kind, counted).await?);
     }
+    events.extend(guesses.into_iter().map(|(guess, count)| guess.told(count)));
     transaction.commit_told(events).await
 }
 
@@ -255,7 +258,8 @@ mod tests {
         for actor in 0..10_000 {
             refusals.note(refused(&actor.to_string()));
         }
-        let all = &refusals.interval().kinds;
+        let interval = refusals.interval();
+        let all = &interval.kinds;
         assert_eq!(all.len(), MAX_KINDS + 1);
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 10_000);
     }
@@ -279,7 +283,8 @@ mod tests {
         refusals.note(naming("service:quiet", None, 7));
         refusals.note(naming("token:quiet", Some("quiet"), 7));
 
-        let all = &refusals.interval().kinds;
+        let interval = refusals.interval();
+        let all = &interval.kinds;
         assert_eq!(all.values().map(|counted| counted.count).sum::<u64>(), 2_002);
         let told = |is_one: &dyn Fn(&Who) -> bool| {
             all.keys().filter_map(|kind| kind.who.as_ref()).filter(|who| is_one(who)).count()

@@ -12,12 +12,13 @@ use tracing::Instrument as _;
 
 use super::{
     Error,
+    guesses::Guess,
     passwords::{CallerOrOpen, PasswordAttempt},
     refusals::Refusals,
 };
 use crate::{
     domain::{
-        account::{Account, Username},
+        account::{Account, AccountId, Username},
         attempts::{Bucket, BucketName, Throttling, window_end},
         network::ClientAddress,
         time::Timestamp,
@@ -150,12 +151,13 @@ impl Throttle {
             return;
         }
         let event = event(FAILED, account, charge.from, caller);
+        let account = account.map(|account| account.id.clone());
         let (throttle, store) = (self.clone(), self.store.clone());
         let telling = async move {
             let turn = throttle.settling.clone().acquire_owned().await;
             let work = store.change(async move {
                 let _turn = turn;
-                throttle.try_tell_failure(&charge, event).await
+                throttle.try_tell_failure(&charge, account, event).await
             });
             if let Err(error) = work.await {
                 tracing::warn!(error = told_of(&error), "the audit trail was not told of a failure");
@@ -164,25 +166,37 @@ impl Throttle {
         tokio::spawn(telling.in_current_span());
     }
 
-    async fn try_tell_failure(&self, charge: &Charge, event: Event) -> Result<(), store::Error> {
-        let is_nobody_s = event.account_id.is_none();
+    async fn try_tell_failure(
+        &self,
+        charge: &Charge,
+        account: Option<AccountId>,
+        event: Event,
+    ) -> Result<(), store::Error> {
         let transaction = self.store.begin_counting().await?;
         let mut is_first = true;
         for (bucket, counted) in charge.ordered() {
-            if bucket == charge.user.0 || is_nobody_s {
+            if bucket == charge.user.0 || account.is_none() {
                 is_first &= transaction.tell_of_attempts(bucket, counted.window_start, Told::Failure).await?;
             }
         }
-        if !is_first || !self.has_room_for(FAILED) {
+        if !is_first {
             return transaction.commit_told(Vec::new()).await;
+        }
+        if !self.refusals.take_row_for_guess(account.as_ref()) {
+            transaction.commit_told(Vec::new()).await?;
+            self.refusals.note_guess(guess(FAILED, account));
+            return Ok(());
         }
         let from = network(charge.from);
         tracing::warn!(account = event.account_id, from, "a sign-in failed, the first of a window");
         transaction.commit_told(vec![event]).await
     }
 
-    fn has_room_for(&self, (action, reason): (&'static str, &'static str)) -> bool {
-        self.refusals.has_room_for_guess(action, reason)
+    /// Returns once what has failed so far is told.
+    pub(super) async fn told(&self) {
+        // Turns are taken in the order in which they were asked for.
+        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+        drop(self.settling.acquire_many(all).await);
     }
 
     /// Tells the audit trail of buckets that are full, each once a window.
@@ -198,12 +212,9 @@ impl Throttle {
             return Ok(transaction.abandon().await?);
         }
         untold.sort_unstable_by_key(|(bucket, _)| bucket.name);
-        let mut events = Vec::new();
+        let (mut events, mut without_row) = (Vec::new(), Vec::new());
         for (bucket, counted) in untold {
             if !transaction.tell_of_attempts(bucket.name, counted.window_start, Told::Refusal).await? {
-                continue;
-            }
-            if !self.has_room_for(THROTTLED) {
                 continue;
             }
             let is_of_user = bucket.name == buckets.user.name;
@@ -212,6 +223,11 @@ impl Throttle {
                 Some(_) | None => None,
             };
             let account = account.map(|(account, _)| account);
+            let account_id = account.as_ref().map(|account| account.id.clone());
+            if !self.refusals.take_row_for_guess(account_id.as_ref()) {
+                without_row.push(guess(THROTTLED, account_id));
+                continue;
+            }
             let counts = if is_of_user { "username and address" } else { "address" };
             let mut event = event(THROTTLED, account.as_ref(), buckets.from, caller);
             event.detail["counts"] = counts.into();
@@ -225,7 +241,11 @@ impl Throttle {
             );
             events.push(event);
         }
-        Ok(transaction.commit_told(events).await?)
+        transaction.commit_told(events).await?;
+        for guess in without_row {
+            self.refusals.note_guess(guess);
+        }
+        Ok(())
     }
 
     fn buckets(&self, attempt: &PasswordAttempt, caller: &CallerOrOpen) -> Buckets {
@@ -247,6 +267,10 @@ impl Charge {
         buckets.sort_unstable_by_key(|(bucket, _)| *bucket);
         buckets
     }
+}
+
+fn guess((action, reason): (&'static str, &'static str), account_id: Option<AccountId>) -> Guess {
+    Guess { action, reason, account_id }
 }
 
 /// What the trail is told. Not what was typed for a username: it may be a

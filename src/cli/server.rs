@@ -81,8 +81,8 @@ pub enum AdminCommand {
 /// The options of `admin backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// The file to be made, which is for its owner alone; `-` for standard output. It
-    /// holds hashes
+    /// The file to be made, which is for its owner alone; it holds hashes. `-` is
+    /// standard output, by way of TMPDIR, which needs room for it
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 
@@ -186,7 +186,8 @@ fn pass_backup_on(settings: &Settings) -> Result<Exit, Error> {
     runtime()?.block_on(server::back_up(settings, &path)).map_err(failed)?;
     let copy = File::open(&path);
     fs::remove_file(&path).map_err(failed)?;
-    io::copy(&mut copy.map_err(failed)?, &mut io::stdout().lock()).map_err(failed)?;
+    let mut output = io::stdout().lock();
+    io::copy(&mut copy.map_err(failed)?, &mut output).and_then(|_| output.flush()).map_err(failed)?;
     Ok(Exit::Done)
 }
 

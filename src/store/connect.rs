@@ -210,7 +210,12 @@ impl Config {
         let pool = |connections| {
             let pool = self.pool::<Postgres>(connections).before_acquire(|connection, found| {
                 let may_be_used = found.idle_for < MAX_IDLE && found.age < MAX_AGE;
-                Box::pin(async move { Ok(may_be_used && connection.ping().await.is_ok()) })
+                Box::pin(async move {
+                    if may_be_used {
+                        connection.ping().await?;
+                    }
+                    Ok(may_be_used)
+                })
             });
             DatabaseConnection::from(pool.connect_lazy_with(options.clone()))
         };

@@ -1,7 +1,7 @@
 //! Does the schema fit? What this binary needs and the database lacks is
 //! applied, by one process at a time, beside servers that run.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr, Statement, TransactionTrait as _, sqlx};
@@ -11,9 +11,12 @@ use super::{Store, detached};
 /// The key of the lock that migrating processes take in turn: "token-au".
 const ADVISORY_LOCK: i64 = 0x746f_6b65_6e2d_6175;
 
-/// How often a migration asks for a table that others use, `database.lock_timeout`
-/// each: whoever comes to the table meanwhile waits behind it.
+/// How long a migration waits for a table that others use; no longer than an
+/// introspection can, since whoever comes to the table meanwhile waits behind it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it asks for it, others going first for so many times as long in between.
 const TRIES: u32 = 10;
+const OTHERS_FIRST: u32 = 4;
 /// PostgreSQL's `lock_not_available`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -69,12 +72,11 @@ impl Store {
                     Ok(0) => return Ok(applied),
                     Ok(further) => (applied, tries) = (applied + further, 0),
                     Err(error) if !is_lock_timeout(&error) => return Err(error.into()),
-                    Err(error) if tries == TRIES => return Err(MigrateError::TableInUse(error)),
+                    Err(error) if tries + 1 == TRIES => return Err(MigrateError::TableInUse(error)),
                     Err(_) => {
                         tries += 1;
                         tracing::info!(tries, "a table that is to be changed is in use: it is tried again");
-                        // Those that waited behind it go first.
-                        tokio::time::sleep(store.0.config.lock_timeout).await;
+                        tokio::time::sleep(store.migration_patience() * OTHERS_FIRST).await;
                     }
                 }
             }
@@ -89,7 +91,7 @@ impl Store {
         if self.backend() == DbBackend::Postgres {
             let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
             transaction.execute_unprepared(&lock).await?;
-            let patience = self.0.config.lock_timeout.as_millis();
+            let patience = self.migration_patience().as_millis();
             transaction.execute_unprepared(&format!("SET LOCAL lock_timeout = {patience}")).await?;
         }
         let Schema { pending, is_new, .. } = compare(&transaction).await?;
@@ -99,6 +101,10 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(next)
+    }
+
+    fn migration_patience(&self) -> Duration {
+        self.0.config.lock_timeout.min(PATIENCE)
     }
 
     /// Refuses a schema that lacks what this binary needs.

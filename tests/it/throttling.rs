@@ -261,7 +261,7 @@ async fn the_audit_trail_is_told_once_a_window(backend: Backend) {
 
 async fn many_networks_fill_no_audit_trail(backend: Backend) {
     const NETWORKS: u64 = 200;
-    const MAX_ROWS: u64 = 128;
+    const MAX_ROWS: u64 = 64;
 
     let (server, admin) =
         start(backend, |settings| settings.audit.refusal_interval = Span(Duration::from_hours(1))).await;

@@ -41,7 +41,7 @@ impl Gate {
     /// Locks an account's row until the gate is opened, as a change at work on
     /// it does. The handle ends when the lock is gone.
     pub(crate) fn lock_account(&self, account_id: &str) -> std::thread::JoinHandle<String> {
-        let (database, wait) = (self.database.clone(), wait(8));
+        let (database, wait) = (self.database.clone(), wait(18));
         let sql =
             format!("SELECT 1 FROM accounts WHERE account_id = '{account_id}' FOR UPDATE; DO $$ BEGIN {wait} END $$");
         std::thread::spawn(move || database.sql(&sql))
