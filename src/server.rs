@@ -27,7 +27,12 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto::Builder,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
@@ -330,18 +335,20 @@ impl Server {
         self.stop.cancel();
         let both = async {
             (&mut self.grpc).await?;
-            (&mut self.http).await?;
-            // Those that failed last are told after their answers.
-            self.authority.guesses_told().await;
-            Ok(())
+            Ok((&mut self.http).await?)
         };
-        let ended = tokio::time::timeout(SHUTDOWN_GRACE, both).await;
+        let grace = Instant::now() + SHUTDOWN_GRACE;
+        let ended = timeout_at(grace, both).await;
         if ended.is_err() {
             tracing::warn!("calls in flight took too long, and were dropped");
             self.grpc.abort();
             self.http.abort();
         }
         self.following.abort();
+        // They are told after their answers.
+        if timeout_at(grace, self.authority.guesses_told()).await.is_err() {
+            tracing::warn!("the audit trail was not told of the last sign-ins that failed");
+        }
         // Each is bounded: side by side, so that whoever ends this process by force does
         // not come before the last of them (docs/decisions/0037-ending.md).
         tokio::join!(self.uses.end(), self.refusals.end());

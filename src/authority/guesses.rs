@@ -1,7 +1,7 @@
 //! Who guesses passwords, and whose? The audit trail has a row for each account and
 //! network, so far as there is room in an interval; what is beyond is counted by
-//! account, so that a flood of guesses fills no disk, and hides no account that is
-//! guessed at.
+//! account, so that a flood of guesses fills no disk, and hides no account until very
+//! many are guessed at.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ use crate::{
 
 /// So many rows an interval of guesses at one account's password.
 const EACH: usize = 8;
-/// So many of all accounts together; and so many more accounts are told apart in what
-/// is counted.
+/// So many of all accounts together; and of so many are those counted apart that had no
+/// row.
 const MAX_OF_ACCOUNTS: usize = 256;
-/// So many of names that are nobody's.
+/// So many of names that are nobody's, and of networks as such.
 const MAX_OF_NOBODY: usize = 64;
 
 /// What a guess was, as the trail tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Guess {
     pub(super) action: &'static str,
     pub(super) reason: &'static str,
@@ -35,7 +35,7 @@ pub(super) struct Guesses {
     of_accounts: usize,
     by_account: HashMap<AccountId, usize>,
     // What there was no row for.
-    counted: HashMap<Guess, u64>,
+    counted: HashMap<Option<AccountId>, HashMap<(&'static str, &'static str), u64>>,
 }
 
 impl Guesses {
@@ -57,14 +57,20 @@ impl Guesses {
     }
 
     pub(super) fn note(&mut self, guess: Guess, count: u64) {
-        let is_told_apart = self.counted.contains_key(&guess) || self.counted.len() < MAX_OF_ACCOUNTS;
-        let guess = if is_told_apart { guess } else { Guess { account_id: None, ..guess } };
-        *self.counted.entry(guess).or_default() += count;
+        let Guess { action, reason, account_id } = guess;
+        let is_told_apart = self.counted.contains_key(&account_id) || self.counted.len() < MAX_OF_ACCOUNTS;
+        let counted = self.counted.entry(account_id.filter(|_| is_told_apart)).or_default();
+        *counted.entry((action, reason)).or_default() += count;
     }
 
     /// What there was no row for, and how often.
-    pub(super) fn counted(self) -> HashMap<Guess, u64> {
-        self.counted
+    pub(super) fn counted(self) -> Vec<(Guess, u64)> {
+        let of_account = |(account_id, counts): (Option<AccountId>, HashMap<_, _>)| {
+            let told =
+                move |((action, reason), count)| (Guess { action, reason, account_id: account_id.clone() }, count);
+            counts.into_iter().map(told)
+        };
+        self.counted.into_iter().flat_map(of_account).collect()
     }
 }
 
@@ -89,8 +95,8 @@ mod tests {
         format!("account-{number}").parse().expect("an id")
     }
 
-    fn guess(account_id: Option<AccountId>) -> Guess {
-        Guess { action: "sign-in.fail", reason: "BAD_CREDENTIALS", account_id }
+    fn guess(action: &'static str, account_id: Option<AccountId>) -> Guess {
+        Guess { action, reason: "BAD_CREDENTIALS", account_id }
     }
 
     #[test]
@@ -102,14 +108,15 @@ mod tests {
                 if guesses.take_row(account.as_ref()) {
                     rows += 1;
                 } else {
-                    guesses.note(guess(account), 1);
+                    let action = if number % 2 == 0 { "sign-in.fail" } else { "sign-in.throttle" };
+                    guesses.note(guess(action, account), 1);
                 }
             }
         }
         assert_eq!(rows, MAX_OF_ACCOUNTS + MAX_OF_NOBODY);
         let counted = guesses.counted();
-        assert!(counted.len() <= MAX_OF_ACCOUNTS + 1);
-        assert_eq!(counted.values().sum::<u64>(), 20_000 - rows as u64);
+        assert!(counted.len() <= 2 * MAX_OF_ACCOUNTS);
+        assert_eq!(counted.iter().map(|(_, count)| count).sum::<u64>(), 20_000 - rows as u64);
     }
 
     #[test]
@@ -118,11 +125,11 @@ mod tests {
         let [loud, quiet] = [account(1), account(2)];
         for _ in 0..10_000 {
             if !guesses.take_row(Some(&loud)) {
-                guesses.note(guess(Some(loud.clone())), 1);
+                guesses.note(guess("sign-in.fail", Some(loud.clone())), 1);
             }
             guesses.take_row(None);
         }
         assert!(guesses.take_row(Some(&quiet)));
-        assert_eq!(guesses.counted()[&guess(Some(loud))], 10_000 - EACH as u64);
+        assert_eq!(guesses.counted(), [(guess("sign-in.fail", Some(loud)), 10_000 - EACH as u64)]);
     }
 }

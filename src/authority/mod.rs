@@ -147,7 +147,8 @@ impl Authority {
         self.refusals.clone()
     }
 
-    /// Returns once every sign-in that failed so far is told or counted.
+    /// Returns once every sign-in that failed is told or counted. No call is taken any
+    /// more.
     pub async fn guesses_told(&self) {
         self.throttle.told().await;
     }

@@ -191,7 +191,7 @@ impl Target {
 async fn try_write(
     store: &Store,
     kinds: HashMap<Kind, Counted>,
-    guesses: HashMap<Guess, u64>,
+    guesses: Vec<(Guess, u64)>,
 ) -> Result<(), store::Error> {
     let transaction = store.begin().await?;
     let mut events = Vec::with_capacity(kinds.len() + guesses.len());

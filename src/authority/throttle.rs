@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::{
@@ -43,6 +44,8 @@ pub(super) struct Throttle {
     rules: Throttling,
     charging: Arc<Semaphore>,
     settling: Arc<Semaphore>,
+    // What is told after its answer.
+    telling: TaskTracker,
 }
 
 /// An attempt that was charged, to be given back where it was no failure.
@@ -65,7 +68,7 @@ impl Throttle {
     /// What the audit trail has no room for is counted among `refusals`.
     pub(super) fn new(store: Store, refusals: Refusals, rules: Throttling) -> Self {
         let turns = || Arc::new(Semaphore::new(AT_ONCE));
-        Self { store, refusals, rules, charging: turns(), settling: turns() }
+        Self { store, refusals, rules, charging: turns(), settling: turns(), telling: TaskTracker::new() }
     }
 
     /// Charges an attempt, unless too many have failed.
@@ -163,7 +166,7 @@ impl Throttle {
                 tracing::warn!(error = told_of(&error), "the audit trail was not told of a failure");
             }
         };
-        tokio::spawn(telling.in_current_span());
+        self.telling.spawn(telling.in_current_span());
     }
 
     async fn try_tell_failure(
@@ -192,11 +195,10 @@ impl Throttle {
         transaction.commit_told(vec![event]).await
     }
 
-    /// Returns once what has failed so far is told.
+    /// Returns once all that failed is told. No call is taken any more.
     pub(super) async fn told(&self) {
-        // Turns are taken in the order in which they were asked for.
-        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
-        drop(self.settling.acquire_many(all).await);
+        self.telling.close();
+        self.telling.wait().await;
     }
 
     /// Tells the audit trail of buckets that are full, each once a window.
