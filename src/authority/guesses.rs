@@ -40,20 +40,16 @@ pub(super) struct Guesses {
 
 impl Guesses {
     pub(super) fn take_row(&mut self, account: Option<&AccountId>) -> bool {
-        let (taken, max) = match account {
-            None => (&mut self.of_nobody, MAX_OF_NOBODY),
-            Some(account) => {
-                let own = self.by_account.get(account).copied().unwrap_or_default();
-                if own == EACH || self.of_accounts == MAX_OF_ACCOUNTS {
-                    return false;
-                }
+        let own = account.and_then(|account| self.by_account.get(account)).copied().unwrap_or_default();
+        match account {
+            None if self.of_nobody < MAX_OF_NOBODY => self.of_nobody += 1,
+            Some(account) if own < EACH && self.of_accounts < MAX_OF_ACCOUNTS => {
                 self.by_account.insert(account.clone(), own + 1);
-                (&mut self.of_accounts, MAX_OF_ACCOUNTS)
+                self.of_accounts += 1;
             }
-        };
-        let is_room = *taken < max;
-        *taken += usize::from(is_room);
-        is_room
+            _ => return false,
+        }
+        true
     }
 
     pub(super) fn note(&mut self, guess: Guess, count: u64) {
